@@ -1,0 +1,175 @@
+"""Ports: the small interfaces through which the core meets the world.
+
+Each is owned here, has one to five methods, and has a contract suite in
+`ullage.testing` that every adapter passes. `bootstrap` is the only module that names
+adapters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+
+from ullage.core.decision import Recommendation, RunDecision, RunQuestion
+from ullage.core.telemetry import MemoryReading, OomEvent, PressureState, SampleSeries
+from ullage.core.workload import Attempt, ControlKind, Run, Workload
+
+if TYPE_CHECKING:
+    from ullage.core.view import RunHistory
+
+
+class Clock(Protocol):
+    """Time from outside: intervals by the monotonic clock, facts by the wall clock."""
+
+    def now(self) -> datetime:
+        """Return the wall clock, aware, in UTC: for what is recorded, never for spans."""
+        ...
+
+    def monotonic_s(self) -> float:
+        """Return seconds of a clock that never jumps: for spans and cool-downs."""
+        ...
+
+
+class RunPolicy(Protocol):
+    """From history to a ladder. Pure: same arguments, same answer."""
+
+    policy_id: str
+
+    def recommend(
+        self, history: RunHistory, question: RunQuestion, *, related: RunHistory | None = None
+    ) -> Recommendation:
+        """Answer `question` from the workload's own `history`.
+
+        `related` holds runs of other workloads (for the cold start and for pooling).
+        """
+        ...
+
+
+class MemorySource(Protocol):
+    """Reads one live target and wakes whoever watches it."""
+
+    def read(self) -> MemoryReading:
+        """Return usage and need now. PermanentError if the target has vanished."""
+        ...
+
+    def pressure(self) -> PressureState:
+        """Return whether tasks wait at the limit, and the OOM kills so far."""
+        ...
+
+    def peak_usage_bytes(self) -> int | None:
+        """Return the kernel's own maximum of usage (cache included), or None without one."""
+        ...
+
+    def wake_fds(self) -> Sequence[int]:
+        """Return file descriptors that become readable when the target should be read."""
+        ...
+
+    def close(self) -> None:
+        """Give back descriptors; the target stays."""
+        ...
+
+
+class LimitActuator(Protocol):
+    """Changes one live target's limit. Obeys; decides nothing."""
+
+    def set_limit(self, limit_bytes: int) -> int:
+        """Set the limit in place and return what the target now has.
+
+        PermanentError if the target refuses (a cut below usage) or has vanished.
+        """
+        ...
+
+    def set_parking(self, is_parking: bool) -> None:
+        """True: tasks wait at the limit instead of being OOM-killed. False: the kernel kills."""
+        ...
+
+
+class Sandbox(LimitActuator, Protocol):
+    """A target that Ullage made for one attempt: a cgroup, or nothing but a process tree."""
+
+    kind: ControlKind
+    path: str
+
+    def enter(self) -> None:
+        """Move the calling process in. Runs in the child between fork and exec."""
+        ...
+
+    def member_pids(self) -> list[int]:
+        """Return the processes inside now."""
+        ...
+
+    def remove(self) -> bool:
+        """Remove it if it is empty; say whether it is gone."""
+        ...
+
+
+class StateStore(Protocol):
+    """The durable record: decisions before effects, runs, attempts, samples, OOM events.
+
+    Every method that writes is durable (committed and synced) when it returns.
+    TransientError = locked, try again; PermanentError = full, read-only, corrupted.
+    """
+
+    def begin_run(self, run: Run, decision: RunDecision | None, *, owner: str) -> None:
+        """Record a run that is about to start, with the decision that it starts under.
+
+        `owner` identifies the supervising process (see `close_orphans`).
+        """
+        ...
+
+    def add_attempt(self, run_id: str, attempt: Attempt, samples: SampleSeries) -> None:
+        """Record one ended attempt and its samples."""
+        ...
+
+    def end_run(self, run: Run, ooms: Iterable[OomEvent]) -> None:
+        """Record the end of a run: outcome, exit code, expert costs, OOM events, known_at."""
+        ...
+
+    def close_orphans(self, live_owners: set[str], *, at: datetime) -> list[str]:
+        """Close runs whose owner is not alive as `unknown`; return their ids."""
+        ...
+
+    def close(self) -> None:
+        """Give the store back."""
+        ...
+
+
+class RunReader(Protocol):
+    """Reads what is recorded."""
+
+    def runs(self, workload_key: str | None = None, *, limit: int | None = None) -> list[Run]:
+        """Return runs with their attempts, newest first."""
+        ...
+
+    def workloads(self) -> list[tuple[Workload, int, datetime]]:
+        """Return (workload, number of runs, last start), latest first."""
+        ...
+
+    def ooms(self, workload_key: str | None = None, *, limit: int | None = None) -> list[OomEvent]:
+        """Return OOM events, newest first."""
+        ...
+
+    def decision(self, decision_id: str) -> RunDecision | None:
+        """Return a recorded decision, or None."""
+        ...
+
+    def samples(self, run_id: str, attempt: int) -> SampleSeries:
+        """Return the samples of one attempt (empty if there are none)."""
+        ...
+
+
+class Booking(Protocol):
+    """One run's share of the host's memory in the ledger that all runs share."""
+
+    def ceiling_bytes(self, need_bytes: int) -> int:
+        """Return how far this run may grow now, given its own need."""
+        ...
+
+    def book(self, *, booked_bytes: int, need_bytes: int) -> int:
+        """Book memory (replacing the last booking); return the new ceiling in bytes."""
+        ...
+
+    def release(self) -> None:
+        """Give the booking back."""
+        ...

@@ -1,0 +1,94 @@
+"""What a policy may see: the past runs of one workload as parallel arrays.
+
+Two times on every fact: when it happened and when it was known. A view at moment t
+holds only what was known by t; nothing in here can look ahead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ullage.core.workload import Outcome, Run
+
+_ENDED = {Outcome.OK, Outcome.ERROR, Outcome.OOM_KILLED}
+"""Outcomes that say something about the peak; the others stopped for other reasons."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunHistory:
+    """Past runs of one workload, oldest known first, all arrays of length n.
+
+    run_ids: n texts. known_at_s: float64 epoch seconds, rising.
+    peak_bytes: float64 > 0, the largest need. is_censored: bool, the true peak is
+        *at least* peak_bytes (an OOM kill, an interruption, an error).
+    runtime_s: float64 > 0, of the attempt that gave the peak.
+    numbers: feature name -> float64 of length n, NaN where the run lacks it.
+    labels: feature name -> tuple of n texts or None.
+    expert_costs: expert name -> float64 of length n, NaN where it was not scored.
+    first_failed: bool, the first attempt was OOM-killed (what the budget counts).
+    """
+
+    run_ids: tuple[str, ...]
+    known_at_s: NDArray[np.float64]
+    peak_bytes: NDArray[np.float64]
+    is_censored: NDArray[np.bool_]
+    runtime_s: NDArray[np.float64]
+    first_failed: NDArray[np.bool_]
+    numbers: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    labels: Mapping[str, tuple[str | None, ...]] = field(default_factory=dict)
+    expert_costs: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.run_ids)
+
+
+def history_of(runs: Iterable[Run], *, at: datetime) -> RunHistory:
+    """Return the runs that were known at `at` as arrays, oldest known first.
+
+    Runs that never started, never ended, or have no measured peak are left out: they
+    say nothing about the peak. An interrupted or failed run is censored. The peak of a
+    run is the largest over its attempts; it is censored if its last attempt is.
+    """
+    kept = sorted(
+        (run for run in runs if run.known_at is not None and run.known_at <= at and _peak(run)),
+        key=lambda run: (run.known_at, run.run_id),
+    )
+    names = sorted({name for run in kept for name in run.features.numbers})
+    labels = sorted({name for run in kept for name in run.features.labels})
+    experts = sorted({name for run in kept for name in run.expert_costs})
+    nan = float("nan")
+    return RunHistory(
+        run_ids=tuple(run.run_id for run in kept),
+        known_at_s=np.array([run.known_at.timestamp() for run in kept if run.known_at], float),
+        peak_bytes=np.array([_peak(run) for run in kept], float),
+        is_censored=np.array([_is_censored(run) for run in kept], bool),
+        runtime_s=np.array(
+            [max(run.attempts[-1].runtime.total_seconds(), 1e-3) for run in kept], float
+        ),
+        first_failed=np.array([run.attempts[0].oom_kills > 0 for run in kept], bool),
+        numbers={
+            name: np.array([run.features.numbers.get(name, nan) for run in kept], float)
+            for name in names
+        },
+        labels={name: tuple(run.features.labels.get(name) for run in kept) for name in labels},
+        expert_costs={
+            name: np.array([run.expert_costs.get(name, nan) for run in kept], float)
+            for name in experts
+        },
+    )
+
+
+def _peak(run: Run) -> int:
+    peaks = [attempt.peak_bytes for attempt in run.attempts if attempt.peak_bytes]
+    informative = run.outcome in _ENDED or run.outcome is Outcome.INTERRUPTED
+    return max(peaks, default=0) if informative else 0
+
+
+def _is_censored(run: Run) -> bool:
+    last = run.attempts[-1]
+    return last.outcome is not Outcome.OK or last.oom_kills > 0
