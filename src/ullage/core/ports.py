@@ -91,6 +91,15 @@ class Sandbox(LimitActuator, Protocol):
     kind: ControlKind
     path: str
 
+    @property
+    def release_writes(self) -> tuple[tuple[str, str], ...]:
+        """Return (file, text) that a sentinel writes when the supervisor is dead."""
+        ...
+
+    def create(self) -> None:
+        """Make it. Its path is known before, so that a sentinel can guard it first."""
+        ...
+
     def enter(self) -> None:
         """Move the calling process in. Runs in the child between fork and exec."""
         ...

@@ -1,0 +1,1 @@
+"""What changes a limit. Adapters: each knows the core and nothing else."""

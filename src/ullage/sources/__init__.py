@@ -1,0 +1,1 @@
+"""Where telemetry comes from. Adapters: each knows the core and nothing else."""
