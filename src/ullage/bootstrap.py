@@ -1,0 +1,130 @@
+"""Puts the parts together: the only module that names adapters.
+
+Imports are inside the functions: `ullage --help` loads none of them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from ullage.core.workload import ControlKind, Features
+
+if TYPE_CHECKING:
+    from ullage.config import Settings
+    from ullage.core.ports import Booking, MemorySource, RunPolicy, Sandbox
+    from ullage.stores.ledger import HostLedger
+    from ullage.stores.state import SqliteStateStore
+
+
+class SystemClock:
+    """Implements core.ports.Clock with the machine's clocks."""
+
+    def now(self) -> datetime:
+        """Return the wall clock in UTC."""
+        return datetime.now(UTC)
+
+    def monotonic_s(self) -> float:
+        """Return the monotonic clock."""
+        import time
+
+        return time.monotonic()
+
+
+class SandboxFactory:
+    """Makes cgroup sandboxes where that is possible, else observing ones.
+
+    control says which; reason says why it can only observe.
+    """
+
+    def __init__(self) -> None:
+        from ullage.actuators.cgroup1 import find_parent
+
+        self._parent, self.reason = find_parent()
+        self.control = ControlKind.OBSERVE if self._parent is None else ControlKind.CGROUP1
+
+    def make(
+        self, name: str, *, threshold_ceiling_bytes: int
+    ) -> tuple[Sandbox, Callable[[int], MemorySource]]:
+        """Return a sandbox that is not created yet, and how to open its source."""
+        if self._parent is None:
+            return self._observing()
+        from ullage.actuators.cgroup1 import Cgroup1Sandbox
+        from ullage.sources.cgroup1 import Cgroup1Source
+
+        sandbox = Cgroup1Sandbox(self._parent, name)
+        return sandbox, lambda pid: Cgroup1Source(
+            sandbox.path, threshold_ceiling_bytes=threshold_ceiling_bytes
+        )
+
+    def _observing(self) -> tuple[Sandbox, Callable[[int], MemorySource]]:
+        from ullage.actuators.observe import ObserveSandbox
+        from ullage.sources.process import ProcessTreeSource
+
+        sandbox = ObserveSandbox()
+
+        def open_source(pid: int) -> MemorySource:
+            source = ProcessTreeSource(pid)
+            sandbox.members = source.member_pids
+            return source
+
+        return sandbox, open_source
+
+
+def read_memory() -> tuple[int, int]:
+    """Return (available_bytes, total_bytes) of the host, enclosing cgroups included."""
+    from ullage.actuators.cgroup1 import enclosing_room_bytes, find_parent
+    from ullage.sources.host import read_host_memory
+
+    available_bytes, total_bytes = read_host_memory()
+    parent, _ = find_parent()
+    room_bytes = None if parent is None else enclosing_room_bytes(parent)
+    return (
+        available_bytes if room_bytes is None else min(available_bytes, room_bytes)
+    ), total_bytes
+
+
+def measure_features(argv: Sequence[str], cwd: str, given: Sequence[str]) -> Features:
+    """Return what is known before the start: sizes of inputs, threads, and `given` k=v words."""
+    from ullage.sources.inputs import measure_inputs, merge_features, parse_feature
+
+    return merge_features(measure_inputs(argv, cwd), [parse_feature(text) for text in given])
+
+
+def open_store(settings: Settings, *, read_only: bool = False) -> SqliteStateStore:
+    """Open the state store of `settings`; errors name the way out."""
+    from ullage.stores.state import SqliteStateStore
+
+    return SqliteStateStore.open(settings.state_dir / "state.db", read_only=read_only)
+
+
+def open_ledger(settings: Settings) -> HostLedger:
+    """Open the ledger in which all runs of this host book their memory."""
+    from ullage.stores.ledger import HostLedger
+
+    return HostLedger.open(settings.ledger_path, read_memory=read_memory)
+
+
+def ledger_joiner(settings: Settings, *, sentinel_pid: int) -> Callable[[str, str | None], Booking]:
+    """Return how a run joins the ledger: (run_id, parent_run_id) -> its booking."""
+
+    def join(run_id: str, parent_run_id: str | None) -> Booking:
+        return open_ledger(settings).join(
+            run_id=run_id,
+            pid=os.getpid(),
+            sentinel_pid=sentinel_pid,
+            parent_run_id=parent_run_id,
+        )
+
+    return join
+
+
+def run_policy() -> RunPolicy:
+    """Return the policy that decides runs."""
+    # OpenBLAS would start a thread per core for arrays of some hundred numbers.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from ullage.policies.runs import UllageRunPolicy
+
+    return UllageRunPolicy()

@@ -1,0 +1,49 @@
+"""The Typer application: which commands there are. Each lives in its own file."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ullage.cli.demo import demo
+from ullage.cli.describe import describe
+from ullage.cli.doctor import doctor
+from ullage.cli.explain import explain
+from ullage.cli.get import get
+from ullage.cli.run import run
+
+app = typer.Typer(
+    name="ullage",
+    help="Keep data jobs alive and small: learns each workload's memory, sets and moves its limit.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    add_completion=True,
+)
+app.command(context_settings={"allow_interspersed_args": False})(run)
+app.command()(get)
+app.command()(describe)
+app.command()(explain)
+app.command()(doctor)
+app.command()(demo)
+
+
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        from ullage import __version__
+
+        typer.echo(f"ullage {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Keep data jobs alive and small: learns each workload's memory, sets and moves its limit."""

@@ -1,0 +1,84 @@
+"""What one attempt used: peak, integrals, and a thinned series of samples.
+
+Pure arithmetic over readings that others take.
+"""
+
+from __future__ import annotations
+
+from ullage.core.telemetry import MemoryReading, SampleSeries
+
+_MOST_SAMPLES = 2048
+
+
+class Meter:
+    """Accumulates readings in time order. Spans are seconds since the attempt started."""
+
+    def __init__(self) -> None:
+        self.samples = SampleSeries()
+        self.need_bytes = 0
+        self.peak_need_bytes = 0
+        self.used_byte_seconds = 0.0
+        self.reserved_byte_seconds = 0.0
+        self.rate_bytes_per_s = 0.0
+        """How fast need grew between the last two readings; 0 when it fell."""
+        self._most_cache_bytes = 0
+        self._last_s = 0.0
+        self._sample_every_s = 0.0
+        self._sampled_s = -1.0
+
+    def add(self, elapsed_s: float, reading: MemoryReading, *, limit_bytes: int | None) -> None:
+        """Take one reading made `elapsed_s` after the start, under `limit_bytes`."""
+        span_s = max(0.0, elapsed_s - self._last_s)
+        grown_bytes = reading.need_bytes - self.need_bytes
+        # Trapezoid for what was used, the step function that it is for the limit.
+        self.used_byte_seconds += span_s * (self.need_bytes + reading.need_bytes) / 2
+        self.reserved_byte_seconds += span_s * (limit_bytes or 0)
+        if span_s > 0:
+            self.rate_bytes_per_s = max(0.0, grown_bytes / span_s)
+        is_new_peak = reading.need_bytes > self.peak_need_bytes
+        self.need_bytes = reading.need_bytes
+        self.peak_need_bytes = max(self.peak_need_bytes, reading.need_bytes)
+        self._most_cache_bytes = max(self._most_cache_bytes, reading.cache_bytes)
+        self._last_s = elapsed_s
+        if is_new_peak or elapsed_s - self._sampled_s >= self._sample_every_s:
+            self._sample(elapsed_s, reading, limit_bytes)
+
+    def peak_bytes(self, kernel_peak_usage_bytes: int | None) -> int:
+        """Return the largest need, as near as can be known.
+
+        The kernel's maximum counts page cache: max(need) >= max(usage) - max(cache), which
+        catches a peak between two readings wherever cache is small.
+
+        Worked values: seen 400, kernel maximum 520, cache never above 20 -> 500.
+        Seen 400, kernel maximum 520, cache up to 500 -> 400.
+        """
+        if kernel_peak_usage_bytes is None:
+            return self.peak_need_bytes
+        return max(self.peak_need_bytes, kernel_peak_usage_bytes - self._most_cache_bytes)
+
+    def _sample(self, elapsed_s: float, reading: MemoryReading, limit_bytes: int | None) -> None:
+        self._sampled_s = elapsed_s
+        self.samples.append(
+            elapsed_s * 1000,
+            need_bytes=reading.need_bytes,
+            usage_bytes=reading.usage_bytes,
+            limit_bytes=limit_bytes,
+        )
+        if len(self.samples) >= _MOST_SAMPLES:
+            self.samples = _halved(self.samples)
+            self._sample_every_s = max(0.05, 2 * self._sample_every_s)
+
+
+def _halved(samples: SampleSeries) -> SampleSeries:
+    """Return every second moment, each with the larger need of its pair: peaks stay."""
+    kept = SampleSeries()
+    for first in range(0, len(samples) - 1, 2):
+        best = max(first, first + 1, key=lambda index: samples.need_bytes[index])
+        limit_bytes = samples.limit_bytes[best]
+        kept.append(
+            samples.elapsed_ms[best],
+            need_bytes=samples.need_bytes[best],
+            usage_bytes=samples.usage_bytes[best],
+            limit_bytes=None if limit_bytes < 0 else limit_bytes,
+        )
+    return kept
