@@ -42,19 +42,19 @@ class SandboxFactory:
     def __init__(self) -> None:
         from ullage.actuators.cgroup1 import find_parent
 
-        self._parent, self.reason = find_parent()
-        self.control = ControlKind.OBSERVE if self._parent is None else ControlKind.CGROUP1
+        self.parent, self.reason = find_parent()
+        self.control = ControlKind.OBSERVE if self.parent is None else ControlKind.CGROUP1
 
     def make(
         self, name: str, *, threshold_ceiling_bytes: int
     ) -> tuple[Sandbox, Callable[[int], MemorySource]]:
         """Return a sandbox that is not created yet, and how to open its source."""
-        if self._parent is None:
+        if self.parent is None:
             return self._observing()
         from ullage.actuators.cgroup1 import Cgroup1Sandbox
         from ullage.sources.cgroup1 import Cgroup1Source
 
-        sandbox = Cgroup1Sandbox(self._parent, name)
+        sandbox = Cgroup1Sandbox(self.parent, name)
         return sandbox, lambda pid: Cgroup1Source(
             sandbox.path, threshold_ceiling_bytes=threshold_ceiling_bytes
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from ullage.core.telemetry import MemoryReading, SampleSeries
 
 _MOST_SAMPLES = 2048
+_RATE_WINDOW_S = 0.01
 
 
 class Meter:
@@ -20,7 +21,8 @@ class Meter:
         self.used_byte_seconds = 0.0
         self.reserved_byte_seconds = 0.0
         self.rate_bytes_per_s = 0.0
-        """How fast need grew between the last two readings; 0 when it fell."""
+        """How fast need grew over the last 10 ms or more; 0 when it fell."""
+        self._rate_mark = (0.0, 0)
         self._most_cache_bytes = 0
         self._last_s = 0.0
         self._sample_every_s = 0.0
@@ -29,12 +31,10 @@ class Meter:
     def add(self, elapsed_s: float, reading: MemoryReading, *, limit_bytes: int | None) -> None:
         """Take one reading made `elapsed_s` after the start, under `limit_bytes`."""
         span_s = max(0.0, elapsed_s - self._last_s)
-        grown_bytes = reading.need_bytes - self.need_bytes
         # Trapezoid for what was used, the step function that it is for the limit.
         self.used_byte_seconds += span_s * (self.need_bytes + reading.need_bytes) / 2
         self.reserved_byte_seconds += span_s * (limit_bytes or 0)
-        if span_s > 0:
-            self.rate_bytes_per_s = max(0.0, grown_bytes / span_s)
+        self._update_rate(elapsed_s, reading.need_bytes)
         is_new_peak = reading.need_bytes > self.peak_need_bytes
         self.need_bytes = reading.need_bytes
         self.peak_need_bytes = max(self.peak_need_bytes, reading.need_bytes)
@@ -55,6 +55,14 @@ class Meter:
         if kernel_peak_usage_bytes is None:
             return self.peak_need_bytes
         return max(self.peak_need_bytes, kernel_peak_usage_bytes - self._most_cache_bytes)
+
+    def _update_rate(self, elapsed_s: float, need_bytes: int) -> None:
+        """Events can come microseconds apart: a rate over less than 10 ms is noise."""
+        marked_s, marked_bytes = self._rate_mark
+        if elapsed_s - marked_s >= _RATE_WINDOW_S:
+            grown_bytes = need_bytes - marked_bytes
+            self.rate_bytes_per_s = max(0.0, grown_bytes / (elapsed_s - marked_s))
+            self._rate_mark = (elapsed_s, need_bytes)
 
     def _sample(self, elapsed_s: float, reading: MemoryReading, limit_bytes: int | None) -> None:
         self._sampled_s = elapsed_s

@@ -102,7 +102,7 @@ class SandboxContract:
     def test_tmpfs_is_need(self, target: tuple[Sandbox, MemorySource]) -> None:
         """A file on a tmpfs cannot be dropped."""
         sandbox, source = target
-        file = Path(f"/dev/shm/ullage-contract-{os.getpid()}")
+        file = Path(f"/dev/shm/ullage-contract-{os.getpid()}")  # noqa: S108 - a tmpfs is meant
         try:
             self.start(sandbox, COPY, file, 48).communicate()
             assert source.read().need_bytes >= 48 * MIB
@@ -179,7 +179,7 @@ class SandboxContract:
         """Reading or limiting what somebody else removed says so, in one line."""
         sandbox, source = target
         assert sandbox.remove()
-        with pytest.raises(PermanentError, match="removed|cannot be read"):
+        with pytest.raises(PermanentError, match=r"removed|cannot be read"):
             source.read()
-        with pytest.raises(PermanentError, match="not set|removed"):
+        with pytest.raises(PermanentError, match=r"not set|removed"):
             sandbox.set_limit(64 * MIB)

@@ -1,0 +1,126 @@
+"""`ullage demo`: real commands over real data, first under a fixed limit, then under Ullage."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from ullage.core.prices import PriceBook
+    from ullage.demo.rounds import Demo, JobRun
+
+_BAR_CHARS = 30
+
+
+def demo() -> None:
+    """Show it: real jobs over real data under a naive limit, then under Ullage (about 1 min)."""
+    import tempfile
+    from pathlib import Path
+
+    from ullage.bootstrap import SandboxFactory
+    from ullage.config import load_settings
+    from ullage.core.errors import UllageError
+    from ullage.demo.flights import find_flights, write_months
+    from ullage.demo.rounds import MONTHS, Demo
+
+    sandboxes = SandboxFactory()
+    try:
+        settings = load_settings()
+        source = find_flights()
+        with tempfile.TemporaryDirectory(prefix="ullage-demo-") as folder:
+            typer.echo("Inputs: flights out of New York in 2013, one to twelve months of them.")
+            inputs = write_months(source, Path(folder), MONTHS)
+            prepared = Demo(inputs=inputs, weather=source / "weather.csv", folder=Path(folder))
+            if sandboxes.reason:
+                _observe(prepared, sandboxes.reason)
+            else:
+                _compare(prepared, settings.prices)
+    except UllageError as error:
+        typer.echo(f"ullage: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+def _compare(prepared: Demo, prices: PriceBook) -> None:
+    from ullage.core.units import format_bytes
+    from ullage.demo.rounds import NAIVE_LIMIT_BYTES, run_naive_round, run_ullage_round
+
+    typer.echo(
+        f"\nRound 1: one fixed limit of {format_bytes(NAIVE_LIMIT_BYTES)} for every job; "
+        "what the kernel kills is run again with twice as much."
+    )
+    before = run_naive_round(prepared, _tell)
+    typer.echo("\nRound 2: the same work under Ullage, beginning with the same number.")
+    after = run_ullage_round(prepared, _tell)
+    typer.echo("")
+    for line in comparison_table(before, after, prices):
+        typer.echo(line)
+    typer.echo("\nWhat was learned:")
+    for run in {run.job: run for run in after}.values():
+        typer.echo(f"  {run.job}: {run.result['recommendation']['reason']}")
+    typer.echo("\nNext: ullage run --name my-job -- YOUR COMMAND    then: ullage explain my-job")
+
+
+def _observe(prepared: Demo, reason: str) -> None:
+    from ullage.demo.rounds import run_ullage_round
+
+    typer.echo(f"\nNo limit can be set here ({reason}), so the jobs are only observed.")
+    for run in run_ullage_round(prepared, _tell):
+        if run.months == max(prepared.inputs):
+            typer.echo(f"  {run.job}: {run.result['recommendation']['reason']}")
+    typer.echo("\nNext: ullage doctor    says what is missing, and the command that grants it")
+
+
+def _tell(run: JobRun) -> None:
+    """Print one line: the job, its input, and a picture of limit against need."""
+    from ullage.core.units import format_bytes
+
+    attempt = run.result["attempts"][-1]
+    limit_bytes, peak_bytes = attempt["final_limit_bytes"], attempt["peak_bytes"]
+    verdict = "ok" if run.is_ok else "OOM-KILLED"
+    raises = f", raised {run.result['raises']}x" if run.result["raises"] else ""
+    limit = "no limit" if limit_bytes is None else format_bytes(limit_bytes)
+    typer.echo(
+        f"  {run.job:<15} {run.months:>2} months  {_bar(peak_bytes, limit_bytes)} "
+        f"need {format_bytes(peak_bytes):>8} of {limit:>8}  {verdict}{raises}"
+    )
+    sys.stdout.flush()
+
+
+def _bar(peak_bytes: int, limit_bytes: int | None) -> str:
+    """Return need (#) within the limit (.), one character for 32 MiB.
+
+    >>> _bar(64 << 20, 128 << 20)
+    '[##..]                          '
+    """
+    step_bytes = 32 << 20
+    limit_chars = min(_BAR_CHARS, max(1, -(-(limit_bytes or peak_bytes) // step_bytes)))
+    need_chars = min(limit_chars, max(1, round(peak_bytes / step_bytes)))
+    bar = "#" * need_chars + "." * (limit_chars - need_chars)
+    return f"[{bar}]".ljust(_BAR_CHARS + 2)
+
+
+def comparison_table(before: list[JobRun], after: list[JobRun], prices: PriceBook) -> list[str]:
+    """Return the table of both rounds, a pair of lines per job, and the totals."""
+    titles = f"{'runs':>5}{'OOM kills':>11}{'GiB-s reserved':>16}{'slack':>8}{'USD':>13}"
+    head = f"{'job':<16}{'':<8}{titles}"
+    lines = [head, "-" * len(head)]
+    jobs = list(dict.fromkeys(run.job for run in before))
+    for job in (*jobs, "total"):
+        for name, runs in (("before", before), ("Ullage", after)):
+            chosen = [run for run in runs if job in (run.job, "total")]
+            lines.append(
+                f"{job if name == 'before' else '':<16}{name:<8}{_figures(chosen, prices)}"
+            )
+    lines.append(f"USD: memory alone, {prices.describe()}")
+    return lines
+
+
+def _figures(runs: list[JobRun], prices: PriceBook) -> str:
+    reserved = sum(run.result["reserved_byte_seconds"] for run in runs)
+    useful = sum(run.result["used_byte_seconds"] for run in runs if run.is_ok)
+    kills = sum(run.result["oom_kills"] for run in runs)
+    slack_ratio = 1 - useful / reserved if reserved else 0.0
+    usd = prices.memory_cost_usd(reserved)
+    return f"{len(runs):>5}{kills:>11}{reserved / 2**30:>16.2f}{slack_ratio:>8.0%}{usd:>13.8f}"

@@ -1,0 +1,142 @@
+"""`ullage doctor`: what this machine allows, what is missing, and the command that grants it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from ullage.config import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One line of the report. `way_out` is what to do where it is not well."""
+
+    name: str
+    is_well: bool
+    words: str
+    way_out: str = ""
+
+
+def doctor() -> None:
+    """Say what Ullage can do on this machine, and what to do about what it cannot."""
+    from ullage.config import load_settings
+    from ullage.core.errors import UllageError
+
+    try:
+        settings = load_settings()
+    except UllageError as error:
+        typer.echo(f"FAIL  settings: {error}")
+        raise typer.Exit(1) from error
+    findings = [
+        _version(),
+        _memory_control(),
+        _host_memory(),
+        _state(settings),
+        _ledger(settings),
+        _settings(settings),
+    ]
+    for finding in findings:
+        typer.echo(f"{'ok  ' if finding.is_well else 'FAIL'}  {finding.name}: {finding.words}")
+        if finding.way_out:
+            typer.echo(f"      {'->'} {finding.way_out}")
+    if not all(finding.is_well for finding in findings):
+        raise typer.Exit(1)
+
+
+def _version() -> Finding:
+    import platform
+    import sqlite3
+
+    from ullage import __version__
+
+    words = (
+        f"ullage {__version__}, Python {platform.python_version()}, SQLite "
+        f"{sqlite3.sqlite_version}, {platform.system()} {platform.release()}"
+    )
+    return Finding(name="version", is_well=True, words=words)
+
+
+def _memory_control() -> Finding:
+    from ullage.bootstrap import SandboxFactory
+
+    sandboxes = SandboxFactory()
+    if not sandboxes.reason:
+        return Finding(
+            name="memory control",
+            is_well=True,
+            words=f"cgroup v1, new cgroups go below {sandboxes.parent}: limits, growth, waiting",
+        )
+    return Finding(
+        name="memory control",
+        is_well=False,
+        words=f"observe-only: {sandboxes.reason}",
+        way_out="run as root on a host with the cgroup v1 memory controller, for example: "
+        "sudo env PATH=$PATH ullage run -- CMD",
+    )
+
+
+def _host_memory() -> Finding:
+    from ullage.bootstrap import read_memory
+    from ullage.core.errors import UllageError
+    from ullage.core.units import format_bytes
+
+    try:
+        available_bytes, total_bytes = read_memory()
+    except UllageError as error:
+        return Finding(name="host memory", is_well=False, words=str(error))
+    words = f"{format_bytes(available_bytes)} available of {format_bytes(total_bytes)}"
+    return Finding(name="host memory", is_well=True, words=words)
+
+
+def _state(settings: Settings) -> Finding:
+    from ullage.bootstrap import open_store
+    from ullage.core.errors import UllageError
+
+    try:
+        store = open_store(settings)
+        try:
+            faults = store.integrity()
+            counts = store.counts()
+        finally:
+            store.close()
+    except UllageError as error:
+        return Finding(name="state", is_well=False, words=str(error))
+    if faults:
+        return Finding(
+            name="state",
+            is_well=False,
+            words=f"{settings.state_dir}: {faults[0]}",
+            way_out="move the folder away and start anew, or set ULLAGE_STATE_DIR; "
+            "nothing is deleted by Ullage",
+        )
+    words = ", ".join(f"{count} {name}" for name, count in counts.items())
+    return Finding(name="state", is_well=True, words=f"{settings.state_dir} ({words})")
+
+
+def _ledger(settings: Settings) -> Finding:
+    from ullage.bootstrap import open_ledger
+    from ullage.core.errors import UllageError
+    from ullage.core.units import format_bytes
+
+    try:
+        budget_bytes, booked_bytes, count = open_ledger(settings).summary()
+    except UllageError as error:
+        return Finding(
+            name="host ledger",
+            is_well=False,
+            words=str(error),
+            way_out="set ULLAGE_LEDGER to a file that you can write",
+        )
+    words = (
+        f"{settings.ledger_path}: {count} live runs have booked {format_bytes(booked_bytes)}; "
+        f"{format_bytes(budget_bytes)} can still be given"
+    )
+    return Finding(name="host ledger", is_well=True, words=words)
+
+
+def _settings(settings: Settings) -> Finding:
+    return Finding(name="settings", is_well=True, words=settings.describe())

@@ -1,0 +1,88 @@
+"""Small doubles for the ports, for tests of pure control logic (never for what a kernel does)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from ullage.core.errors import PermanentError
+from ullage.core.workload import ControlKind
+
+
+class ManualClock:
+    """A clock that moves when it is told to. Both clocks move together."""
+
+    def __init__(self, start: datetime | None = None) -> None:
+        self._start = start or datetime(2026, 1, 1, tzinfo=UTC)
+        self._elapsed_s = 0.0
+
+    def now(self) -> datetime:
+        """Return the virtual wall clock."""
+        return self._start + timedelta(seconds=self._elapsed_s)
+
+    def monotonic_s(self) -> float:
+        """Return the virtual monotonic clock, 0 at the start."""
+        return self._elapsed_s
+
+    def advance(self, span: timedelta) -> None:
+        """Move both clocks forward."""
+        self._elapsed_s += span.total_seconds()
+
+
+class RecordingSandbox:
+    """A sandbox that keeps what it was told: `limits` and `parkings` in order."""
+
+    kind = ControlKind.CGROUP1
+    path = "/recorded"
+    release_writes: tuple[tuple[str, str], ...] = ()
+
+    def __init__(self, *, refuses: bool = False) -> None:
+        self.limits: list[int] = []
+        self.parkings: list[bool] = []
+        self.refuses = refuses
+
+    def create(self) -> None:
+        """Make nothing."""
+
+    def enter(self) -> None:
+        """Move nobody."""
+
+    def set_limit(self, limit_bytes: int) -> int:
+        """Keep the limit; PermanentError if told to refuse."""
+        if self.refuses:
+            raise PermanentError("the recorded cgroup has been removed")
+        self.limits.append(limit_bytes)
+        return limit_bytes
+
+    def set_parking(self, is_parking: bool) -> None:
+        """Keep the order."""
+        self.parkings.append(is_parking)
+
+    def member_pids(self) -> list[int]:
+        """Return nobody."""
+        return []
+
+    def remove(self) -> bool:
+        """Say that it is gone."""
+        return True
+
+
+class FixedBooking:
+    """A ledger with `host_bytes` left for this run; keeps what was booked."""
+
+    def __init__(self, host_bytes: int) -> None:
+        self.host_bytes = host_bytes
+        self.booked: list[int] = []
+        self.is_released = False
+
+    def ceiling_bytes(self, need_bytes: int) -> int:
+        """Return what the host can give."""
+        return self.host_bytes
+
+    def book(self, *, booked_bytes: int, need_bytes: int) -> int:
+        """Keep the booking; return what the host can give."""
+        self.booked.append(booked_bytes)
+        return self.host_bytes
+
+    def release(self) -> None:
+        """Keep that it was released."""
+        self.is_released = True
