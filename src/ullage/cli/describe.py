@@ -1,0 +1,42 @@
+"""`ullage describe`: all that is known of one workload."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ullage.outcomes.formats import TextFormat
+
+DESCRIBED_RUNS = 500
+SHOWN_RUNS = 10
+
+
+def describe(
+    workload: Annotated[
+        str, typer.Argument(help="The workload, as `ullage get workloads` names it.")
+    ],
+    output: Annotated[
+        TextFormat, typer.Option("--output", "-o", help="How to show it.")
+    ] = TextFormat.TEXT,
+) -> None:
+    """Show a workload: its key, its runs, their memory, OOM kills and cost."""
+    from ullage.cli.reading import find_workload, put, reading
+    from ullage.outcomes.description import describe_workload, description_text
+    from ullage.outcomes.formats import OutputFormat
+    from ullage.outcomes.render import render, to_json, to_yaml, visible
+    from ullage.outcomes.tables import runs_table
+
+    with reading() as (settings, reader):
+        found = find_workload(reader, workload)
+        assert reader is not None
+        runs = reader.runs(found.key, limit=DESCRIBED_RUNS)
+    description = describe_workload(found, runs, price=settings.prices)
+    match output:
+        case TextFormat.JSON:
+            put(to_json(description))
+        case TextFormat.YAML:
+            put(to_yaml(description))
+        case TextFormat.TEXT:
+            put("".join(f"{visible(line)}\n" for line in description_text(description)))
+            put("\n" + render(runs_table(runs[:SHOWN_RUNS], of=found.key), OutputFormat.TABLE))

@@ -1,0 +1,65 @@
+"""`ullage get`: lists of what is recorded."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ullage.outcomes.formats import OutputFormat
+
+if TYPE_CHECKING:
+    from ullage.core.ports import RunReader
+    from ullage.outcomes.tables import Table
+
+RUNS_PER_WORKLOAD = 100
+"""How many latest runs a workload's row sums up."""
+
+
+class Kind(StrEnum):
+    """What can be listed."""
+
+    WORKLOADS = "workloads"
+    RUNS = "runs"
+    OOMS = "ooms"
+
+
+def get(
+    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    workload: Annotated[str | None, typer.Argument(help="Only of this workload.")] = None,
+    output: Annotated[
+        OutputFormat, typer.Option("--output", "-o", help="How to show it.")
+    ] = OutputFormat.TABLE,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many rows.")] = 50,
+) -> None:
+    """List workloads, runs or OOM kills, newest first."""
+    from ullage.cli.reading import find_workload, is_on_terminal, put, reading, say
+    from ullage.outcomes.render import render
+
+    with reading() as (_, reader):
+        if workload is not None:
+            find_workload(reader, workload)
+        table = _table(kind, reader, workload, limit)
+    is_for_people = output in (OutputFormat.TABLE, OutputFormat.WIDE)
+    if not table.rows:
+        say(table.empty)
+    if table.rows or not is_for_people:
+        put(render(table, output, on_terminal=is_for_people and is_on_terminal()))
+
+
+def _table(kind: Kind, reader: RunReader | None, workload: str | None, limit: int) -> Table:
+    from ullage.outcomes.tables import ooms_table, runs_table, workloads_table
+
+    if kind is Kind.RUNS:
+        runs = [] if reader is None else reader.runs(workload, limit=limit)
+        return runs_table(runs, of=workload)
+    if kind is Kind.OOMS:
+        events = [] if reader is None else reader.ooms(workload, limit=limit)
+        return ooms_table(events, of=workload)
+    if reader is None:
+        return workloads_table([])
+    found = [each for each in reader.workloads() if workload in (None, each[0].key)][:limit]
+    return workloads_table(
+        (known, count, reader.runs(known.key, limit=RUNS_PER_WORKLOAD)) for known, count, _ in found
+    )

@@ -1,0 +1,1 @@
+"""What came of it: figures, reports and sentences, made from records alone."""
