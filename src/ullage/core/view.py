@@ -31,6 +31,8 @@ class RunHistory:
     labels: feature name -> tuple of n texts or None.
     expert_costs: expert name -> float64 of length n, NaN where it was not scored.
     first_failed: bool, the first attempt was OOM-killed (what the budget counts).
+    spent_prob: for each run Recommendation.spent_prob of its decision, () where the run
+        was not under the budget; empty as a whole where nothing of it is recorded.
     """
 
     run_ids: tuple[str, ...]
@@ -42,6 +44,7 @@ class RunHistory:
     numbers: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     labels: Mapping[str, tuple[str | None, ...]] = field(default_factory=dict)
     expert_costs: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    spent_prob: tuple[tuple[float, ...], ...] = ()
 
     def __len__(self) -> int:
         return len(self.run_ids)
@@ -80,6 +83,7 @@ def history_of(runs: Iterable[Run], *, at: datetime) -> RunHistory:
             name: np.array([run.expert_costs.get(name, nan) for run in kept], float)
             for name in experts
         },
+        spent_prob=tuple(run.spent_prob for run in kept),
     )
 
 

@@ -94,6 +94,9 @@ class Run:
     decision_id: str | None = None
     expert_costs: Mapping[str, float] = field(default_factory=dict)
     """Expert name -> GB-hours its own ladder would have cost on this run."""
+    spent_prob: tuple[float, ...] = ()
+    """What its decision spent of the failure budget (Recommendation.spent_prob); empty
+    where the first limit was not chosen under the budget."""
 
     @property
     def oom_kills(self) -> int:

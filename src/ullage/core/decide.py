@@ -1,0 +1,117 @@
+"""The one decision path: history and question in, recorded decision out. Pure.
+
+Live control, shadow, replay and every peer go through here. The policy answers, the
+guards have the last word. What the policy raises is not caught: a bug is a bug; only
+values that cannot be meant fall back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from ullage.core.allocation import Ladder
+from ullage.core.decision import Reason, Recommendation, RunDecision, RunQuestion
+from ullage.core.guardrails import (
+    above_failed,
+    at_ceiling_when_last,
+    clamp_reasons,
+    fallback_ladder,
+    in_whole_mib,
+    is_sound,
+    within_bounds,
+)
+from ullage.core.ports import RunPolicy
+from ullage.core.view import RunHistory
+
+
+def decide_run(
+    history: RunHistory,
+    question: RunQuestion,
+    policy: RunPolicy,
+    *,
+    related: RunHistory | None = None,
+) -> RunDecision:
+    """Ask `policy` and return its answer after the guards, with a stable id.
+
+    The ladder of the decision obeys, whatever the policy says: sound values (S14), above
+    every limit that failed in this run, the ceiling where no attempt and no growth is
+    left, floor and ceiling last (S4), whole MiB (or the ceiling itself).
+    """
+    recommendation = policy.recommend(history, question, related=related)
+    ladder, reasons = _guarded(recommendation, history, question)
+    return RunDecision(
+        decision_id=decision_digest(policy.policy_id, history, question, ladder, reasons),
+        policy=policy.policy_id,
+        question=question,
+        recommendation=recommendation,
+        ladder=ladder,
+        reasons=reasons,
+    )
+
+
+def _guarded(
+    recommendation: Recommendation, history: RunHistory, question: RunQuestion
+) -> tuple[Ladder, tuple[Reason, ...]]:
+    """Return the ladder after all guards, and every reason for it, each once."""
+    reasons = list(recommendation.reasons)
+    ladder = recommendation.ladder
+    if not is_sound(ladder):
+        ladder = fallback_ladder(history, question)
+        reasons = [Reason.MODEL_FALLBACK]
+    ladder = in_whole_mib(ladder)
+    failed_bytes = max(question.failed_limits_bytes, default=0)
+    if failed_bytes:
+        ladder = above_failed(ladder, failed_bytes, question.bounds)
+        if failed_bytes < question.bounds.ceiling_bytes:
+            reasons.append(Reason.RAISED_ABOVE_FAILED)
+    if not (question.can_grow or question.attempts_left > 0):
+        ladder = at_ceiling_when_last(ladder, question)
+        reasons.append(Reason.NO_RETRY_LEFT)
+    else:
+        reasons.extend(clamp_reasons(ladder, question.bounds))
+    return within_bounds(ladder, question.bounds), tuple(dict.fromkeys(reasons))
+
+
+def decision_digest(
+    policy_id: str,
+    history: RunHistory,
+    question: RunQuestion,
+    ladder: Ladder,
+    reasons: tuple[Reason, ...],
+) -> str:
+    """Return 'd-' and 32 hex digits of SHA-256 over the inputs and the answer.
+
+    The same in every process and on every machine: canonical JSON of the question and
+    the answer, and the history's ids, times and little-endian numbers.
+    """
+    digest = hashlib.sha256()
+    record = {
+        "policy": policy_id,
+        "question": asdict(question) | {"asked_at": question.asked_at.isoformat()},
+        "ladder": asdict(ladder),
+        "reasons": [str(reason) for reason in reasons],
+        "run_ids": history.run_ids,
+        "labels": history.labels,
+        "spent_prob": history.spent_prob,
+    }
+    digest.update(json.dumps(record, sort_keys=True, default=_plain).encode())
+    columns = [history.known_at_s, history.peak_bytes, history.runtime_s]
+    for named in (history.numbers, history.expert_costs):
+        digest.update("\0".join(sorted(named)).encode())
+        columns.extend(named[name] for name in sorted(named))
+    for column in columns:
+        digest.update(column.astype("<f8").tobytes())
+    for flags in (history.is_censored, history.first_failed):
+        digest.update(flags.astype("u1").tobytes())
+    return f"d-{digest.hexdigest()[:32]}"
+
+
+def _plain(value: object) -> object:
+    """Return what JSON does not know by itself (numpy numbers, mappings) as what it knows."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    item = getattr(value, "item", None)
+    return item() if callable(item) else str(value)

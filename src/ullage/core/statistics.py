@@ -1,0 +1,146 @@
+"""Weighted quantiles, effective counts, straight lines and ranks.
+
+Not here: distributions of peaks (policies.distributions) and figures of merit
+(core.scoring).
+
+NaN rule, the same for every function: an item whose value or weight is NaN, or whose
+weight is not above zero, does not count; where nothing is left the answer is NaN,
+never zero. Infinite values are the caller's mistake and are not looked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+_FULL_LEVERAGE = 1 - 1e-9
+
+
+def weighted_quantile(values: Floats, weights: Floats, level: float) -> float:
+    """Return the smallest value at or below which at least `level` of the weight lies.
+
+    values, weights: float64 of length n. level: 0..1. No interpolation: the answer is
+    one of the values.
+
+    >>> weighted_quantile(np.array([3.0, 1.0, 2.0]), np.array([1.0, 1.0, 2.0]), 0.5)
+    2.0
+    """
+    counts = (weights > 0) & ~np.isnan(values)
+    if not counts.any():
+        return float("nan")
+    kept, mass = values[counts], weights[counts]
+    order = np.argsort(kept, kind="stable")
+    below = np.cumsum(mass[order])
+    at = int(np.searchsorted(below, level * below[-1] * (1 - 1e-12)))
+    return float(kept[order[min(at, len(kept) - 1)]])
+
+
+def effective_count(weights: Floats) -> float:
+    """Return n_eff = (sum w)^2 / sum w^2: how many equal items the weights are worth (Kish).
+
+    0.0 for no weight at all.
+
+    >>> effective_count(np.array([1.0, 1.0, 1.0, 0.0]))
+    3.0
+    """
+    kept = weights[weights > 0]
+    if len(kept) == 0:
+        return 0.0
+    kept = kept / kept.max()
+    return float(kept.sum() ** 2 / (kept**2).sum())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A straight line y = intercept + slope * x, and what each point says without itself.
+
+    left_out: float64 of length n, the value the line through all *other* points has at
+        point i (leave-one-out prediction). own_leverage: float64 of length n, h of each point.
+    """
+
+    intercept: float
+    slope: float
+    left_out: Floats
+    own_leverage: Floats
+    x_mean: float
+    spread: float
+    weight_total: float
+
+    def at(self, x: float) -> float:
+        """Return the line's value at `x`."""
+        return self.intercept + self.slope * x
+
+    def leverage(self, x: float) -> float:
+        """Return 1/W + (x - mean)^2 / Sxx: how far `x` is from what was seen.
+
+        In units where the mean weight is 1, so about 1/n in the middle and growing outside.
+        """
+        return 1 / self.weight_total + (x - self.x_mean) ** 2 / self.spread
+
+
+def fit_line(x: Floats, y: Floats, weights: Floats | None = None) -> Line | None:
+    """Fit y on x by (weighted) least squares, with leave-one-out predictions.
+
+    x, y: float64 of length n without NaN. weights: length n, > 0 (default: equal).
+    Returns None for fewer than two different x. With w scaled to mean 1, W = sum w and
+    Sxx = sum w (x - x_mean)^2, point i has the leverage h = w (1/W + (x - x_mean)^2/Sxx)
+    and its leave-one-out residual is e/(1 - h) (Allen's PRESS). A point with h = 1 (the
+    only one at its x while all others share another) is predicted by the others' mean.
+
+    >>> line = fit_line(np.array([0.0, 1.0, 2.0]), np.array([1.0, 3.0, 5.0]))
+    >>> line.intercept, line.slope
+    (1.0, 2.0)
+    """
+    n = len(x)
+    if n < 2:
+        return None
+    w = np.ones(n) if weights is None else weights / weights.mean()
+    total = float(w.sum())
+    x_mean, y_mean = float((w * x).sum() / total), float((w * y).sum() / total)
+    dx = x - x_mean
+    spread = float((w * dx * dx).sum())
+    if not spread > 1e-18 * max(x_mean * x_mean, 1e-300) * total:
+        return None
+    slope = float((w * dx * (y - y_mean)).sum() / spread)
+    intercept = y_mean - slope * x_mean
+    lever = w * (1 / total + dx * dx / spread)
+    error = y - (intercept + slope * x)
+    alone = lever > _FULL_LEVERAGE
+    left_out = y - error / np.where(alone, 1.0, 1 - lever)
+    if alone.any():
+        others = (total * y_mean - w * y) / np.maximum(total - w, 1e-300)
+        left_out = np.where(alone, others, left_out)
+    return Line(
+        intercept=intercept, slope=slope, left_out=left_out, own_leverage=np.minimum(lever, 1.0),
+        x_mean=x_mean, spread=spread, weight_total=total,
+    )  # fmt: skip
+
+
+def average_ranks(values: Floats) -> Floats:
+    """Return ranks 1..n; equal values share the mean of their ranks. No NaN allowed.
+
+    >>> average_ranks(np.array([5.0, 1.0, 5.0])).tolist()
+    [2.5, 1.0, 2.5]
+    """
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    mean_rank: Floats = last - (counts - 1) / 2
+    return mean_rank[inverse]
+
+
+def rank_correlation(x: Floats, y: Floats) -> float:
+    """Return Spearman's rank correlation over the pairs without NaN, -1..1.
+
+    NaN for fewer than three pairs, or where x or y is constant.
+    """
+    both = ~(np.isnan(x) | np.isnan(y))
+    if int(both.sum()) < 3:
+        return float("nan")
+    a, b = average_ranks(x[both]), average_ranks(y[both])
+    a, b = a - a.mean(), b - b.mean()
+    scale = float(np.sqrt((a * a).sum() * (b * b).sum()))
+    return float((a * b).sum()) / scale if scale > 0 else float("nan")

@@ -1,0 +1,66 @@
+"""The failure budget: the share of first attempts that may fail, and that is spent.
+
+One price of a failure (lambda) holds for all decisions of a workload; it is the smallest
+for which the share expected over the recent decisions meets the budget, corrected by
+what happened. So a run where safety is dear may fail more often, and one where it is
+cheap less. Not here: the ladder that a price leads to (policies.ladder).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ullage.core.view import RunHistory
+
+Floats = NDArray[np.float64]
+
+FAILURE_GRID_GBH: Floats = np.concatenate(([0.0], np.logspace(-9.0, 7.0, 49)))
+"""The shared grid of failure prices: 0, then a millionth of a byte-year up to a data centre's
+day, a factor of 2.15 apart. Fixed for ever, or stored curves lose their meaning."""
+
+RECENT_DECISIONS = 20
+"""So many past curves are pooled with the present one (older ones knew less)."""
+HORIZON_RUNS = 50
+"""What was over- or underspent is made good over so many runs."""
+CORRECTION_LIMIT = 4.0
+"""The corrected budget stays within budget / 4 .. budget x 4."""
+
+
+def recent_curves(history: RunHistory) -> list[tuple[float, ...]]:
+    """Return the stored curves of the latest decisions that were under the budget."""
+    whole = [curve for curve in history.spent_prob if len(curve) == len(FAILURE_GRID_GBH)]
+    return whole[-RECENT_DECISIONS:]
+
+
+def target_share(history: RunHistory, budget_ratio: float) -> float:
+    """Return the share of first attempts to let fail now, after what was spent so far.
+
+    target = (budget x (N + K) - failures) / K over the last N <= 4 K runs under the
+    budget, K = 50, kept within budget / 4 .. 4 x budget. Where it is not recorded which
+    runs were under the budget, all count.
+
+    Worked: budget 2 %, 50 runs without a failure -> 4 %; with two failures -> 2 %; with
+    four -> 0.5 % (the least).
+    """
+    failed = history.first_failed
+    if history.spent_prob:
+        failed = failed[np.array([len(curve) > 0 for curve in history.spent_prob])]
+    failed = failed[-4 * HORIZON_RUNS :]
+    owed = budget_ratio * (len(failed) + HORIZON_RUNS) - float(failed.sum())
+    least, most = budget_ratio / CORRECTION_LIMIT, budget_ratio * CORRECTION_LIMIT
+    return min(max(owed / HORIZON_RUNS, least), most)
+
+
+def choose_price(curve: Floats, past: Sequence[Sequence[float]], target_ratio: float) -> int:
+    """Return the index on the grid of the smallest price that meets the target share.
+
+    curve: chance that this decision's first rung fails at each price, float64[g]. past:
+    the same for earlier decisions. The mean of all is compared; the highest price where
+    even that does not meet it.
+    """
+    mean = np.mean(np.array([curve, *map(np.asarray, past)]), axis=0)
+    meets = np.minimum.accumulate(mean) <= target_ratio
+    return int(meets.argmax()) if meets.any() else len(curve) - 1

@@ -1,0 +1,154 @@
+"""The conditional distribution of a run's peak: weighted support points with a tail.
+
+What is known only as "at least this much" (an OOM, a run that was stopped) gives its
+mass to what lies above it, as Kaplan and Meier's estimator does; a tail stands for what
+has not been seen yet. Not here: where the points come from (policies.experts), and what
+limit they call for (policies.ladder).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ullage.core.statistics import effective_count, weighted_quantile
+
+Floats = NDArray[np.float64]
+
+TAIL_STEPS = np.array([0.35, 1.0, 2.0, 4.0])
+"""Tail atoms lie at top + beta x these ..."""
+TAIL_SHARES = np.array([0.45, 0.28, 0.15, 0.08])
+"""... and hold these shares of the tail's mass; the rest is at TAIL_END x top."""
+TAIL_END = 2.0
+TAIL_END_SHARE = 0.04
+
+_LEAST_EXCESS_RATIO = 0.002
+_FEW_EXCESS_RATIO = 0.15
+"""beta >= top x max(0.002, 0.15 / n): a few peaks say little about what lies above them."""
+_CENSORED_EXCESS_RATIO = 0.5
+"""Where the top itself is only a lower bound: beta >= top x 0.5 / (n + 1)."""
+_DECILE_COUNT = 10
+
+
+@dataclass(frozen=True, slots=True)
+class PeakDistribution:
+    """Where the peak of a run may lie.
+
+    points_bytes: float64 of length m, rising. prob: their probabilities, sum 1.
+    run_hours: probability x runtime in hours. source: int of length m, the index in the
+    history of the run behind each point.
+    """
+
+    points_bytes: Floats
+    prob: Floats
+    run_hours: Floats
+    source: NDArray[np.int64]
+
+    def above(self, limits_bytes: Floats) -> tuple[Floats, Floats]:
+        """Return (probability, run-hours) of a peak above each of `limits_bytes`."""
+        at = np.searchsorted(self.points_bytes, limits_bytes, side="right")
+        return _mass_from(self.prob)[at], _mass_from(self.run_hours)[at]
+
+    def quantile(self, level: float) -> float:
+        """Return the least point that a peak stays at or below with probability `level`."""
+        return weighted_quantile(self.points_bytes, self.prob, level)
+
+
+def _mass_from(mass: Floats) -> Floats:
+    """Return the sums from each index to the end, and a last 0."""
+    sums = np.zeros(len(mass) + 1)
+    sums[:-1] = np.cumsum(mass[::-1])[::-1]
+    return sums
+
+
+def peak_distribution(
+    points: Floats, weights: Floats, *, is_censored: NDArray[np.bool_], runtime_s: Floats
+) -> PeakDistribution | None:
+    """Return the distribution that weighted observations of a peak stand for.
+
+    points: float64 of length n in bytes, NaN = says nothing. weights: float64 >= 0.
+    is_censored: the true value is above the point. Returns None if nothing is left.
+
+    The tail counts as one more observation, worth 1/n_eff of the uncensored weight, so it
+    holds 1/(n_eff + 1) where nothing is censored. Going up, a point with weight w among R
+    at or above it takes the share w/R of what is left; a censored one takes nothing and
+    so leaves its mass to all that lies above it. Adding a censored observation
+    therefore never lowers the chance of exceeding any limit (n_eff is of the uncensored).
+    """
+    counts = (weights > 0) & (points > 0)
+    if not counts.any():
+        return None
+    index = np.flatnonzero(counts)
+    order = index[np.lexsort((is_censored[index], points[index]))]
+    top_points, top_weights, censored = points[order], weights[order], is_censored[order]
+    seen = np.where(censored, 0.0, top_weights)
+    n_eff = effective_count(seen)
+    tail_weight = float(seen.sum()) / n_eff if n_eff > 0 else float(top_weights.max())
+    atoms = _tail_atoms(top_points, seen, n_eff, is_top_censored=bool(censored[-1]))
+
+    at_or_above = np.cumsum(top_weights[::-1])[::-1] + tail_weight
+    taken = seen / at_or_above
+    left = np.cumprod(1.0 - taken)
+    prob = np.concatenate(([1.0], left[:-1])) * taken
+    tail_prob = left[-1] * np.append(TAIL_SHARES, TAIL_END_SHARE)
+
+    keep = ~censored
+    hours = runtime_s[order] / 3600.0
+    base = seen if n_eff > 0 else top_weights
+    tail_hours = float((base * hours).sum() / base.sum())
+    all_points = np.concatenate((top_points[keep], atoms))
+    rank = np.argsort(all_points, kind="stable")
+    return PeakDistribution(
+        points_bytes=all_points[rank],
+        prob=np.concatenate((prob[keep], tail_prob))[rank],
+        run_hours=np.concatenate((prob[keep] * hours[keep], tail_prob * tail_hours))[rank],
+        source=np.concatenate((order[keep], np.full(len(atoms), order[-1])))[rank],
+    )
+
+
+def _tail_atoms(points: Floats, seen: Floats, n_eff: float, *, is_top_censored: bool) -> Floats:
+    """Return the five tail atoms above the largest of `points` (rising)."""
+    top = float(points[-1])
+    least = max(_LEAST_EXCESS_RATIO, _FEW_EXCESS_RATIO / max(n_eff, 1.0))
+    if is_top_censored:
+        least = max(least, _CENSORED_EXCESS_RATIO / (n_eff + 1.0))
+    beta = max(top * least, _mean_excess(points, seen) if n_eff >= _DECILE_COUNT else 0.0)
+    return np.append(top + beta * TAIL_STEPS, top * TAIL_END)
+
+
+def _mean_excess(points: Floats, seen: Floats) -> float:
+    """Return the mean of (point - threshold) over the points above the top decile's edge."""
+    threshold = weighted_quantile(points, seen, 0.9)
+    above = (points > threshold) & (seen > 0)
+    if not above.any():
+        return 0.0
+    mass = seen[above]
+    return float(((points[above] - threshold) * mass).sum() / mass.sum())
+
+
+def given_above(known: PeakDistribution, failed_bytes: int) -> PeakDistribution:
+    """Return the distribution given that the peak exceeds a limit that has just failed.
+
+    The mass above it, plus one observation's worth of tail beyond the failed limit (a
+    failure is a surprise: what was thought to lie above may be wrong as well), with
+    beta = half the failed limit.
+    """
+    keep = known.points_bytes > failed_bytes
+    share = float(known.prob[keep].sum())
+    fresh = np.append(TAIL_SHARES, TAIL_END_SHARE)
+    atoms = failed_bytes + 0.5 * failed_bytes * np.append(TAIL_STEPS, 2 * TAIL_STEPS[-1])
+    old, new = (0.5, 0.5) if share > 0 else (0.0, 1.0)
+    hours = float(known.run_hours.sum())
+    points = np.concatenate((known.points_bytes[keep], atoms))
+    rank = np.argsort(points, kind="stable")
+    scale = old / share if share > 0 else 0.0
+    return PeakDistribution(
+        points_bytes=points[rank],
+        prob=np.concatenate((known.prob[keep] * scale, fresh * new))[rank],
+        run_hours=np.concatenate((known.run_hours[keep] * scale, fresh * new * hours))[rank],
+        source=np.concatenate(
+            (known.source[keep], np.full(len(atoms), known.source[-1], dtype=np.int64))
+        )[rank],
+    )

@@ -1,0 +1,275 @@
+"""The experts: different readings of the same history, each a distribution of the peak.
+
+An expert is a base (nothing, a line through the feature, a line in logarithms), a kind
+of residual (added, or a ratio) and a kernel (all runs alike, the recent ones, those of
+similar input). Its support points for a run with feature value x are base(x) combined
+with the leave-one-out residual of each past run. Not here: which one to follow
+(policies.leader).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ullage.core.statistics import Line, fit_line, rank_correlation
+from ullage.core.view import RunHistory
+from ullage.policies.distributions import PeakDistribution, peak_distribution
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+MIN_FEATURE_RUNS = 3
+"""A feature needs this many runs whose peak is known."""
+FAVOURED_FEATURE = "input_bytes"
+FAVOURED_MARGIN = 0.1
+"""Another feature has to correlate better by this much (few runs correlate by chance)."""
+RECENT_DECAY = 0.9
+NARROW_RANK = 0.08
+WIDE_RANK = 0.25
+_LEAST_PREDICTION = 0.25
+"""No line goes below this share of the smallest peak seen."""
+_LEAST_FREEDOM = 0.05
+"""1 - h at least: a point that bends the line to itself still says something."""
+
+Base = Literal["nothing", "line", "relative_line", "log_line"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expert:
+    """How one expert reads the history; `rank_width` 0 means no kernel over the input."""
+
+    name: str
+    base: Base = "nothing"
+    is_ratio: bool = False
+    is_recent: bool = False
+    rank_width: float = 0.0
+
+    @property
+    def follows_feature(self) -> bool:
+        """Whether it looks at the feature at all."""
+        return self.base != "nothing" or self.rank_width > 0
+
+
+EXPERTS = (
+    Expert(name="constant"),
+    Expert(name="recent", is_recent=True),
+    Expert(name="local_narrow", rank_width=NARROW_RANK),
+    Expert(name="local", rank_width=WIDE_RANK),
+    Expert(name="least_squares", base="line"),
+    Expert(name="least_squares_ratio", base="line", is_ratio=True),
+    Expert(name="relative_least_squares", base="relative_line", is_ratio=True),
+    Expert(name="log_log", base="log_line", is_ratio=True),
+    Expert(name="local_least_squares", base="line", rank_width=WIDE_RANK),
+    Expert(name="local_log_log", base="log_line", is_ratio=True, rank_width=WIDE_RANK),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What the experts see: n past runs, and the value of the feature for the run asked about.
+
+    x, peak_bytes, runtime_s: float64 of length n (x NaN where the run lacks the feature,
+    or all NaN without a feature). x_now: NaN where this run lacks it.
+    """
+
+    peak_bytes: Floats
+    runtime_s: Floats
+    is_censored: Bools
+    x: Floats
+    x_now: float
+    feature: str | None
+
+    def has_x(self) -> Bools:
+        """Return which runs have a known peak and the feature."""
+        return ~self.is_censored & ~np.isnan(self.x)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """An expert's reading: predictions without each run, and for the run asked about.
+
+    left_out: length n, NaN where the run says nothing. now: the base at x_now.
+    residual: (y - left_out) or log(y / left_out), times sqrt(1 - h): a left-out error is
+    wider than the noise by 1 / sqrt(1 - h) at a point with leverage h, and the error of a
+    new run by `widen` = sqrt(1 + h_now). weights: length n.
+    """
+
+    expert: Expert
+    now: float
+    left_out: Floats
+    residual: Floats
+    widen: float
+    weights: Floats
+
+    def points(self) -> Floats:
+        """Return where each past run puts the peak of the run asked about, in bytes."""
+        if self.expert.is_ratio:
+            return self.now * np.exp(np.minimum(self.widen * self.residual, 50.0))
+        return self.now + self.widen * self.residual
+
+
+def choose_feature(
+    history: RunHistory, numbers: Mapping[str, float], *, since: int = 0
+) -> str | None:
+    """Return the numeric feature of this run that follows peaks from run `since` on best, or None.
+
+    By the strongest rank correlation over runs whose peak is known; `input_bytes` wins
+    unless another beats it clearly, then the name decides. Constant features and those
+    with fewer than three runs drop out.
+    """
+    known = ~history.is_censored
+    known[:since] = False
+    best: tuple[float, str] | None = None
+    for name in sorted(numbers):
+        x = history.numbers.get(name)
+        if x is None or not np.isfinite(numbers[name]):
+            continue
+        strength = abs(rank_correlation(x[known], history.peak_bytes[known]))
+        if np.isnan(strength):
+            continue
+        strength += FAVOURED_MARGIN if name == FAVOURED_FEATURE else 0.0
+        if best is None or strength > best[0] + 1e-12:
+            best = (strength, name)
+    return None if best is None else best[1]
+
+
+def evidence_of(history: RunHistory, numbers: Mapping[str, float], *, since: int = 0) -> Evidence:
+    """Return what the experts see of `history` from run `since` on."""
+    feature = choose_feature(history, numbers, since=since)
+    n = len(history)
+    x = np.full(n, np.nan) if feature is None else history.numbers[feature]
+    return Evidence(
+        peak_bytes=history.peak_bytes[since:],
+        runtime_s=history.runtime_s[since:],
+        is_censored=history.is_censored[since:],
+        x=x[since:],
+        x_now=float("nan") if feature is None else float(numbers[feature]),
+        feature=feature,
+    )
+
+
+def read_all(seen: Evidence) -> list[Reading]:
+    """Return the readings of all experts that this evidence allows, in their fixed order."""
+    usable = not np.isnan(seen.x_now) and int(seen.has_x().sum()) >= MIN_FEATURE_RUNS
+    zeros = np.zeros(len(seen.peak_bytes))
+    bases = {"nothing": _Base(now=0.0, left_out=zeros, shrink=zeros + 1.0, widen=1.0)}
+    if usable:
+        bases |= _lines(seen)
+    kernels: dict[float, Floats] = {0.0: np.ones(len(seen.peak_bytes))}
+    readings = []
+    for expert in EXPERTS:
+        base = bases.get(expert.base)
+        if base is None or (expert.follows_feature and not usable):
+            continue
+        if expert.rank_width not in kernels:
+            kernels[expert.rank_width] = rank_kernel(seen, expert.rank_width)
+        weights = kernels[expert.rank_width]
+        if expert.is_recent:
+            weights = recency(seen.is_censored)
+        readings.append(_reading(seen, expert, base, weights))
+    return readings
+
+
+def distribution(seen: Evidence, reading: Reading) -> PeakDistribution | None:
+    """Return the distribution of the peak that a reading gives, or None without any point."""
+    return peak_distribution(
+        reading.points(),
+        reading.weights,
+        is_censored=seen.is_censored,
+        runtime_s=seen.runtime_s,
+    )
+
+
+def recency(is_censored: Bools) -> Floats:
+    """Return weights RECENT_DECAY^age, age counted in runs whose peak is known."""
+    known = (~is_censored).astype(float)
+    age = known[::-1].cumsum()[::-1] - known
+    weights: Floats = np.maximum(RECENT_DECAY**age, 1e-9)
+    return weights
+
+
+def rank_positions(known_x: Floats, x: Floats) -> Floats:
+    """Return the share of `known_x` (sorted) below each of `x`, ties counted half: 0..1."""
+    low = np.searchsorted(known_x, x, side="left")
+    high = np.searchsorted(known_x, x, side="right")
+    share: Floats = (low + high) / (2 * len(known_x))
+    return share
+
+
+def rank_kernel(seen: Evidence, width: float) -> Floats:
+    """Return exp(-((u - u_now) / width)^2 / 2), u = rank of the input among known runs."""
+    known_x = np.sort(seen.x[seen.has_x()])
+    present = ~np.isnan(seen.x)
+    u = rank_positions(known_x, np.where(present, seen.x, 0.0))
+    u_now = rank_positions(known_x, np.array([seen.x_now]))[0]
+    kernel: Floats = np.exp(-0.5 * ((u - u_now) / width) ** 2)
+    return np.where(present, np.maximum(kernel, 1e-12), 0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Base:
+    now: float
+    left_out: Floats
+    shrink: Floats
+    widen: float
+
+
+def _lines(seen: Evidence) -> dict[str, _Base]:
+    """Return the lines through the feature that can be drawn."""
+    known = seen.has_x()
+    x, y = seen.x[known], seen.peak_bytes[known]
+    line = fit_line(x, y)
+    if line is None:
+        return {}
+    least = _LEAST_PREDICTION * float(y.min())
+    bases: dict[str, _Base] = {"line": _base(seen, known, line, seen.x, seen.x_now, least)}
+    smooth = np.maximum(line.intercept + line.slope * x, 0.5 * y.min())
+    relative = fit_line(x, y, 1.0 / smooth**2)
+    if relative is not None:
+        bases["relative_line"] = _base(seen, known, relative, seen.x, seen.x_now, least)
+    if float(x.min()) > 0 and seen.x_now > 0:
+        log_line = fit_line(np.log(x), np.log(y))
+        if log_line is not None:
+            log_x = np.log(np.where(seen.x > 0, seen.x, np.nan))
+            logs = _base(seen, known, log_line, log_x, float(np.log(seen.x_now)), -np.inf)
+            bases["log_line"] = _Base(
+                now=float(np.exp(min(logs.now, 50.0))),
+                left_out=np.exp(np.minimum(logs.left_out, 50.0)),
+                shrink=logs.shrink,
+                widen=logs.widen,
+            )
+    return bases
+
+
+def _base(seen: Evidence, known: Bools, line: Line, x: Floats, x_now: float, least: float) -> _Base:
+    left_out = line.intercept + line.slope * x
+    left_out[known] = line.left_out
+    shrink = np.ones(len(x))
+    shrink[known] = np.sqrt(np.maximum(1.0 - line.own_leverage, _LEAST_FREEDOM))
+    return _Base(
+        now=max(line.at(x_now), least),
+        left_out=np.maximum(left_out, least),
+        shrink=shrink,
+        widen=float(np.sqrt(1.0 + line.leverage(x_now))),
+    )
+
+
+def _reading(seen: Evidence, expert: Expert, base: _Base, weights: Floats) -> Reading:
+    says = ~np.isnan(base.left_out)
+    if expert.is_ratio:
+        residual = np.log(seen.peak_bytes / np.where(says, base.left_out, 1.0))
+    else:
+        residual = seen.peak_bytes - base.left_out
+    return Reading(
+        expert=expert,
+        now=base.now,
+        left_out=base.left_out,
+        residual=np.where(says, residual * base.shrink, np.nan),
+        widen=base.widen,
+        weights=np.where(says, weights, 0.0),
+    )

@@ -1,0 +1,117 @@
+"""Which expert to follow: the one whose own ladders would have been cheapest.
+
+When a run ends its peak is known, so every expert can be scored on it, also those that
+did not decide (full information). Until there are such scores, experts are judged by
+how well they foretell each run from the others. Not here: the experts themselves.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ullage.core.view import RunHistory
+from ullage.policies.experts import Evidence, Reading, rank_positions
+
+Floats = NDArray[np.float64]
+
+DECAY = 0.99
+"""A score loses 1 % of its weight with each further run."""
+PRIOR_RUNS = 4.0
+"""The left-out judgement counts as so many scored runs."""
+MIN_RUNS_BEHIND_SCORE = 8
+"""A score made from fewer earlier runs says little about the expert of today."""
+LEFT_OUT_RUNS = 64
+_LEVEL = 0.95
+_UNDER_PRICE = 10.0
+"""Below the peak costs so many times what above it costs, in the left-out judgement."""
+_FEW_EXCESS_RATIO = 0.15
+_FALLBACK = "constant"
+_BEYOND_RATIO = 1.1
+
+
+def choose_leader(history: RunHistory, seen: Evidence, readings: list[Reading]) -> Reading:
+    """Return the reading to follow; the earlier in the fixed order where two are equal.
+
+    Sum of decayed scores plus PRIOR_RUNS x the left-out cost. Beyond the largest input
+    seen (by 10 %) only experts that follow a line may lead, if there is one: the others
+    know nothing of growth.
+    """
+    allowed = [r for r in readings if r.expert.base != "nothing"] if _is_beyond(seen) else []
+    allowed = allowed or readings
+    scored, weight = _scores(history, seen, allowed)
+    typical = float(np.mean(seen.peak_bytes * seen.runtime_s)) / 3.6e12
+    prior = np.array([left_out_cost(seen, reading) for reading in allowed]) * typical
+    total = scored + PRIOR_RUNS * prior if weight < 20 * PRIOR_RUNS else scored
+    return allowed[int(np.argmin(total))]
+
+
+def _is_beyond(seen: Evidence) -> bool:
+    x = seen.x[seen.has_x()]
+    return len(x) > 0 and seen.x_now > _BEYOND_RATIO * float(x.max())
+
+
+def _scores(history: RunHistory, seen: Evidence, readings: list[Reading]) -> tuple[Floats, float]:
+    """Return each expert's decayed cost in GBh, and the weight of the runs behind it.
+
+    Where an expert had no ladder on a run it is charged the constant expert's cost: that
+    is what would have stood in for it.
+    """
+    n = len(history)
+    since = n - len(seen.peak_bytes)
+    position = np.arange(n)
+    weights = np.where(position >= since + MIN_RUNS_BEHIND_SCORE, DECAY ** (n - 1 - position), 0.0)
+    stand_in = history.expert_costs.get(_FALLBACK)
+    if stand_in is None:
+        return np.zeros(len(readings)), 0.0
+    weights = np.where(np.isnan(stand_in), 0.0, weights)
+    totals = []
+    for reading in readings:
+        own = history.expert_costs.get(reading.expert.name, stand_in)
+        cost = np.where(np.isnan(own), stand_in, own)
+        totals.append(float((weights * np.nan_to_num(cost)).sum()))
+    return np.array(totals), float(weights.sum())
+
+
+def left_out_cost(seen: Evidence, reading: Reading) -> float:
+    """Return an expert's relative cost when each run is foretold from the others.
+
+    The limit for run i is its left-out prediction combined with the 0.95 quantile of the
+    other runs' residuals and the tail's margin; the cost is the mean of over/peak +
+    10 x under/peak. Only the last 64 runs with a known peak.
+    """
+    use = np.flatnonzero(~seen.is_censored & ~np.isnan(reading.residual) & (reading.weights > 0))
+    use = use[-LEFT_OUT_RUNS:]
+    n = len(use)
+    if n < 2:
+        return 0.5 if reading.expert.name == _FALLBACK else 1.0
+    residual, peak = reading.residual[use], seen.peak_bytes[use]
+    mass = _kernel(seen, reading, use)
+    np.fill_diagonal(mass, 0.0)
+    order = np.argsort(residual, kind="stable")
+    below = np.cumsum(mass[:, order], axis=1)
+    at = (below >= _LEVEL * below[:, -1:] - 1e-15).argmax(axis=1)
+    upper = residual[order][at]
+    n_eff = below[:, -1] ** 2 / np.maximum((mass**2).sum(axis=1), 1e-300)
+    left_out = reading.left_out[use]
+    ratio = reading.expert.is_ratio
+    limit = left_out * np.exp(np.minimum(upper, 50.0)) if ratio else left_out + upper
+    limit = limit * (1 + _FEW_EXCESS_RATIO / np.maximum(n_eff, 1.0))
+    over = np.maximum(limit - peak, 0.0) / peak
+    under = np.maximum(peak - limit, 0.0) / peak
+    return float(np.mean(over + _UNDER_PRICE * under))
+
+
+def _kernel(seen: Evidence, reading: Reading, use: NDArray[np.int64]) -> Floats:
+    """Return the weight that run j has for run i under the expert's kernel, [n, n]."""
+    n = len(use)
+    if reading.expert.is_recent:
+        age = np.abs(np.arange(n)[:, None] - np.arange(n)[None, :])
+        decayed: Floats = 0.9**age
+        return decayed
+    if reading.expert.rank_width <= 0:
+        return np.ones((n, n))
+    x = seen.x[use]
+    u = rank_positions(np.sort(x), x)
+    kernel: Floats = np.exp(-0.5 * ((u[:, None] - u[None, :]) / reading.expert.rank_width) ** 2)
+    return np.maximum(kernel, 1e-12)

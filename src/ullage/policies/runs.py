@@ -1,0 +1,178 @@
+"""The run policy `ullage`: a ladder for each attempt of a run, from the workload's history.
+
+Reads as a table of contents: window, experts, leader, price, ladders. The parts are in
+the modules named in its imports; the guards come after it (core.decide).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ullage.core.allocation import Ladder
+from ullage.core.decision import Reason, Recommendation, RunQuestion
+from ullage.core.guardrails import above_failed, at_ceiling_when_last
+from ullage.core.view import RunHistory
+from ullage.policies.budget import FAILURE_GRID_GBH, choose_price, recent_curves, target_share
+from ullage.policies.cold_start import recommend_cold
+from ullage.policies.distributions import PeakDistribution, given_above
+from ullage.policies.experts import Evidence, distribution, evidence_of, read_all
+from ullage.policies.ladder import Candidates, candidates_of, cut_to_attempts, ladder_of, solve
+from ullage.policies.leader import choose_leader
+from ullage.policies.regime import regime_start
+
+GROWTH_FULL_RATIO = 0.95
+"""Under growth a limit serves needs up to this share of it; above, a raise is due."""
+GROWTH_LEAST_LEVEL = 0.5
+"""Under growth the first rung covers the conditional median at least."""
+PAUSE_PRICE_RATIO = 0.01
+"""A raise is charged this share of a run's GB-hours, so that rungs stay few."""
+DECIDING_RUNS = 5
+_NEAR_RATIO = 0.1
+"""A run's say in a limit falls by e for each 10 % between its point and the limit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UllageRunPolicy:
+    """Conditional distributions, the solved ladder, the budget that is spent.
+
+    is_critical: never let the first attempt's own OOM chance be above the budget either
+    (the preset for batch jobs that must not fail); else only the share over decisions
+    is held to it.
+    """
+
+    policy_id: str = "ullage"
+    is_critical: bool = False
+
+    def recommend(
+        self, history: RunHistory, question: RunQuestion, *, related: RunHistory | None = None
+    ) -> Recommendation:
+        """Answer `question`; same arguments, same answer.
+
+        Without a known peak in the history the cold start answers. `expert_ladders` are
+        those of a first attempt that cannot grow, so that scores compare between modes.
+        """
+        if not (~history.is_censored).any():
+            return _for_last_attempt(recommend_cold(history, question, related=related), question)
+        since = _window(history, question)
+        seen = evidence_of(history, question.features.numbers, since=since)
+        readings = read_all(seen)
+        leader = choose_leader(history, seen, readings)
+        peaks = {r.expert.name: p for r in readings if (p := distribution(seen, r)) is not None}
+        name = leader.expert.name if leader.expert.name in peaks else "constant"
+        price_gbh, spent = self._price(history, question, peaks[name])
+        ladders = self._expert_ladders(question, peaks, price_gbh)
+        ladder = self._ladder(question, peaks[name], ladders[name])
+        reasons = (Reason.LEARNED, Reason.REGIME_CHANGE) if since else (Reason.LEARNED,)
+        is_first = not (question.failed_limits_bytes or question.can_grow)
+        answer = Recommendation(
+            ladder=ladder,
+            reasons=reasons,
+            expert=name,
+            runs_used=len(seen.peak_bytes),
+            expert_ladders=ladders,
+            deciding_run_ids=_deciding_runs(history, seen, peaks[name], ladder),
+            spent_prob=spent if is_first and question.attempts_left > 0 else (),
+            feature=seen.feature if leader.expert.follows_feature else None,
+        )
+        return _for_last_attempt(answer, question)
+
+    def _price(
+        self, history: RunHistory, question: RunQuestion, peak: PeakDistribution
+    ) -> tuple[float, tuple[float, ...]]:
+        """Return the price of a failure in GBh, and what this decision spends at each price."""
+        if question.prices.failure_gbh is not None:
+            return question.prices.failure_gbh, ()
+        choice = self._choice(question, peak)
+        solution = solve([choice], FAILURE_GRID_GBH, question.prices)
+        curve = np.minimum.accumulate(solution.prob_first)
+        target = target_share(history, question.failure_budget_ratio)
+        at = choose_price(curve, recent_curves(history), target)
+        return float(FAILURE_GRID_GBH[at]), tuple(float(p) for p in curve)
+
+    def _choice(self, question: RunQuestion, peak: PeakDistribution) -> Candidates:
+        level = 1.0 - question.failure_budget_ratio
+        least = peak.quantile(level) if self.is_critical else 0.0
+        return candidates_of(peak, question.bounds, at_least_bytes=least)
+
+    def _expert_ladders(
+        self, question: RunQuestion, peaks: Mapping[str, PeakDistribution], price_gbh: float
+    ) -> dict[str, Ladder]:
+        """Return every expert's ladder at the same price of a failure."""
+        choices = [self._choice(question, peak) for peak in peaks.values()]
+        solution = solve(choices, np.full(len(choices), price_gbh), question.prices)
+        return {
+            name: ladder_of(choices[row], solution.path(row), peak)
+            for row, (name, peak) in enumerate(peaks.items())
+        }
+
+    def _ladder(self, question: RunQuestion, peak: PeakDistribution, first: Ladder) -> Ladder:
+        """Return the ladder for the attempt asked about; `first` is that of a first attempt."""
+        failed_bytes = max(question.failed_limits_bytes, default=0)
+        if failed_bytes:
+            peak = given_above(peak, failed_bytes)
+        if question.can_grow:
+            ladder = _growth_ladder(question, peak)
+        elif failed_bytes:
+            choice = candidates_of(peak, question.bounds)
+            price = np.array([question.prices.failure_gbh or 0.0])
+            ladder = ladder_of(choice, solve([choice], price, question.prices).path(0), peak)
+        else:
+            ladder = first
+        if failed_bytes:
+            ladder = above_failed(ladder, failed_bytes, question.bounds)
+        if question.can_grow:
+            return ladder
+        return cut_to_attempts(ladder, question.bounds, question.attempts_left)
+
+
+def _window(history: RunHistory, question: RunQuestion) -> int:
+    """Return the first run to use: the present regime's, if it holds a known peak."""
+    numbers = question.features.numbers
+    feature = evidence_of(history, numbers).feature
+    x = np.full(len(history), np.nan) if feature is None else history.numbers[feature]
+    since = regime_start(history.peak_bytes, x)
+    return since if (~history.is_censored[since:]).any() else 0
+
+
+def _growth_ladder(question: RunQuestion, peak: PeakDistribution) -> Ladder:
+    """Return the rungs of a limit that grows in place: a failure costs a pause, not a run."""
+    median = peak.quantile(GROWTH_LEAST_LEVEL) / GROWTH_FULL_RATIO
+    choice = candidates_of(
+        peak, question.bounds, full_ratio=GROWTH_FULL_RATIO, at_least_bytes=median
+    )
+    run_gbh = float((peak.points_bytes * peak.run_hours).sum()) / 1e9
+    pause_gbh = question.growth_prices.failure_gbh or PAUSE_PRICE_RATIO * run_gbh
+    solution = solve([choice], np.array([pause_gbh]), question.growth_prices)
+    return ladder_of(choice, solution.path(0), peak)
+
+
+def _deciding_runs(
+    history: RunHistory, seen: Evidence, peak: PeakDistribution, ladder: Ladder
+) -> tuple[str, ...]:
+    """Return the runs with the largest say in the first limit, weightiest first."""
+    limit = float(ladder.limit_bytes[0])
+    say = peak.prob * np.exp(-np.abs(peak.points_bytes - limit) / (_NEAR_RATIO * limit))
+    n = len(seen.peak_bytes)
+    by_run = np.bincount(peak.source, weights=say, minlength=n)
+    newest_first = np.arange(n)[::-1]
+    order = newest_first[np.argsort(-by_run[newest_first], kind="stable")]
+    since = len(history) - n
+    return tuple(history.run_ids[since + i] for i in order[:DECIDING_RUNS] if by_run[i] > 0)
+
+
+def _for_last_attempt(answer: Recommendation, question: RunQuestion) -> Recommendation:
+    """Return the ceiling, and why, where neither a retry nor growth is left."""
+    if question.can_grow or question.attempts_left > 0:
+        return answer
+    return Recommendation(
+        ladder=at_ceiling_when_last(answer.ladder, question),
+        reasons=(Reason.NO_RETRY_LEFT, *answer.reasons),
+        expert=answer.expert,
+        runs_used=answer.runs_used,
+        expert_ladders=answer.expert_ladders,
+        deciding_run_ids=answer.deciding_run_ids,
+        feature=answer.feature,
+    )
