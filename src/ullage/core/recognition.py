@@ -110,9 +110,18 @@ def _token(word: Word, cwd: str) -> str:
             return word.text[:_MAX_WORD]
 
 
+def names_occasion(option: str) -> bool:
+    """Say whether an option's value tells one run from another: dates, ids, ports, threads.
+
+    >>> names_occasion("execution_date"), names_occasion("mode")
+    (True, False)
+    """
+    return _FREE_OPTION.fullmatch(option) is not None
+
+
 def _varies(word: Word) -> bool:
     has_digit = any(character.isdigit() for character in word.text[:_MAX_WORD])
-    return bool(has_digit and _FREE_OPTION.fullmatch(word.option) and not _is_path(word.text))
+    return has_digit and names_occasion(word.option) and not _is_path(word.text)
 
 
 def _program(text: str, cwd: str) -> str:

@@ -17,7 +17,7 @@ from ullage.core.prices import (
     format_usd,
     memory_cost_usd,
 )
-from ullage.core.units import MIB, format_bytes, format_duration, format_quantity
+from ullage.core.units import MIB, format_bytes, format_duration
 from ullage.core.workload import Attempt, ControlKind, Outcome, Run
 from ullage.outcomes.explain import format_prob, why
 
@@ -44,7 +44,7 @@ def end_block(
     cost = _cost(run, decision, prices)
     if cost:
         lines.append(_field("cost", cost))
-    lines += _next(run, following)
+    lines += _next(run, decision, following)
     return "\n".join(lines)
 
 
@@ -83,7 +83,7 @@ def _memory(run: Run) -> str:
     last = run.attempts[-1] if run.attempts else None
     if last is None:
         return "nothing measured"
-    at_least = "at least " if _is_cut_short(last) else ""
+    at_least = "at least " if _is_cut_short(last) and last.peak_bytes is not None else ""
     text = f"peak {at_least}{format_bytes(last.peak_bytes)}"
     if last.final_limit_bytes is None:
         return f"{text}, no limit set" + (
@@ -91,7 +91,7 @@ def _memory(run: Run) -> str:
         )
     text += f" of a limit of {format_bytes(last.final_limit_bytes)}"
     headroom = _headroom(last)
-    if headroom is not None and last.oom_kills == 0:
+    if headroom is not None and not _is_cut_short(last):
         text += f", headroom {format_bytes(headroom)} ({_percent(headroom, last)})"
     events = _events(run)
     return f"{text}; {events}" if events else text
@@ -126,11 +126,11 @@ def _verdict(run: Run, decision: RunDecision | None) -> str:
         case Outcome.OOM_KILLED:
             return _out_of_memory(run, last, decision)
         case Outcome.ERROR:
-            return "the command failed by itself, not for memory: the peak may be too small"
+            return "the command failed by itself, not for memory; a complete run may need more"
         case Outcome.SIGNALLED:
-            return "not an OOM kill: somebody sent the signal; the peak may be too small"
+            return "ended by a signal, no OOM kill seen; a complete run may need more"
         case Outcome.INTERRUPTED:
-            return "stopped before its end: the true peak is unknown"
+            return "stopped before its end: what a complete run needs is unknown"
         case Outcome.OK:
             return _good_end(run, last)
         case _:
@@ -190,9 +190,16 @@ def _cost(run: Run, decision: RunDecision | None, prices: MemoryPrice) -> str:
         return "" if used is None else f"used {format_gib_hours(used)}; reserved nothing"
     text = f"reserved {format_gib_hours(reserved)}"
     text += f", used {_share(used, reserved)}" if used is not None else ", used: unknown"
-    text += f"; {format_usd(memory_cost_usd(reserved, prices))}"
+    text += f"; {_money(memory_cost_usd(reserved, prices))}"
     text += _against_request(run, decision, reserved, prices)
-    return f"{text} at {prices.in_words()}"
+    return f"{text}; at {prices.in_words()}"
+
+
+def _money(amount_usd: float) -> str:
+    """Return an amount, per 1,000 runs where one run costs less than a cent."""
+    if abs(amount_usd) >= 0.01:
+        return format_usd(amount_usd)
+    return f"{format_usd(amount_usd * 1000)} per 1,000 such runs"
 
 
 def _against_request(
@@ -206,31 +213,36 @@ def _against_request(
     if last.peak_bytes is None or last.oom_kills:
         return ""
     if last.peak_bytes > request:
-        return f"; a fixed {asked} would have been OOM-killed"
+        return f", a fixed {asked} would have been OOM-killed"
     difference = request * last.runtime.total_seconds() - reserved
-    amount = format_usd(memory_cost_usd(abs(difference), prices))
     if abs(difference) < 0.01 * reserved:
-        return f"; the same as a fixed {asked}"
-    return f"; {amount} {'less' if difference > 0 else 'more'} than a fixed {asked}"
+        return f", the same as a fixed {asked}"
+    amount = _money(memory_cost_usd(abs(difference), prices))
+    return f", a fixed {asked} would cost {amount} {'more' if difference > 0 else 'less'}"
 
 
-def _next(run: Run, following: RunDecision | None) -> list[str]:
+def _next(run: Run, decision: RunDecision | None, following: RunDecision | None) -> list[str]:
     if following is None:
         return [_field("next", "unknown: the next limit could not be decided")]
     limits = following.ladder.limit_bytes
     question = following.question
-    text = format_quantity(limits[0])
+    text = format_bytes(limits[0])
     if question.can_grow:
         text += f", growing up to {format_bytes(question.bounds.ceiling_bytes)} as it needs"
         chance = "chance that it must grow"
     else:
-        rungs = [format_quantity(limit) for limit in limits[1 : 1 + question.attempts_left]]
+        rungs = [format_bytes(limit) for limit in limits[1 : 1 + question.attempts_left]]
         text += f", then {', '.join(rungs)}" if rungs else ", no retry"
         chance = "chance of an OOM kill"
     if following.recommendation.runs_used:
         text += f"; {chance}: {format_prob(following.ladder.oom_prob[0])}"
-    if Reason.OBSERVE in following.reasons or run.control is ControlKind.OBSERVE:
-        text = f"would be {text}, if memory could be limited here"
+    ordered = () if decision is None else decision.reasons
+    if run.control is ControlKind.OBSERVE:
+        text = f"would be {text} (if memory could be limited here, see `ullage doctor`)"
+    elif Reason.OBSERVE in ordered:
+        text = f"without --observe {text}"
+    elif Reason.FIXED in ordered:
+        text = f"without --limit {text}"
     return [_field("next", text), _field("because", why(following))]
 
 

@@ -17,14 +17,18 @@ from ullage.core.units import format_bytes, format_duration
 from ullage.core.workload import Outcome, Run, Workload
 
 EXPERT_WORDS: Mapping[str, str] = {
-    "constant": "the peaks of all past runs",
-    "least_squares": "a straight line through past peaks",
-    "least_squares_ratio": "a straight line through past peaks, with errors in proportion",
-    "log_log": "a power law through past peaks",
-    "local": "the past runs with the most similar input",
-    "recency": "the latest runs",
+    "constant": "all their peaks count the same",
+    "recent": "their latest peaks count most",
+    "local": "those with a similar {feature} count most",
+    "local_narrow": "those with nearly the same {feature} count most",
+    "least_squares": "the peak follows {feature} on a straight line",
+    "least_squares_ratio": "the peak follows {feature} on a line, erring in proportion to it",
+    "relative_least_squares": "the peak follows {feature} on a line of least relative error",
+    "log_log": "the peak follows {feature} as a power of it",
+    "local_least_squares": "the peak follows {feature} on a line, similar runs counting most",
+    "local_log_log": "the peak follows {feature} as a power of it, similar runs counting most",
 }
-"""Beginning of an expert's name -> what it looks at. Others are shown by their name."""
+"""Name of an expert -> how it reads past runs; {feature} is the one that it follows."""
 
 _LEADING = (
     Reason.FIXED,
@@ -225,12 +229,9 @@ def format_feature(name: str, value: float) -> str:
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
 
 
-def expert_words(name: str) -> str:
-    """Return what an expert looks at; its own name where there are no words for it."""
-    matches = [
-        key for key in EXPERT_WORDS if name == key or name.startswith((f"{key}_", f"{key}-"))
-    ]
-    return EXPERT_WORDS[max(matches, key=len)] if matches else f"the expert {name!r}"
+def expert_words(name: str, feature: str) -> str:
+    """Return how an expert reads past runs; its own name where there are no words for it."""
+    return EXPERT_WORDS.get(name, "by the rule {name!r}").format(feature=feature, name=name)
 
 
 def _leading_words(reason: Reason | None, decision: RunDecision) -> str:
@@ -257,19 +258,17 @@ def _leading_words(reason: Reason | None, decision: RunDecision) -> str:
                 ", it grows as it needs" if decision.question.can_grow else ""
             )
         case _:
-            return f"was decided by {expert_words(recommendation.expert)}"
+            return f"was decided by the rule {recommendation.expert!r}"
 
 
 def _learned_words(decision: RunDecision) -> str:
     recommendation = decision.recommendation
-    words = f"{expert_words(recommendation.expert)} would have cost least so far"
-    feature = recommendation.feature
-    if feature is None:
-        return words
+    feature = recommendation.feature or "the input"
     value = decision.question.features.numbers.get(feature)
-    if value is None:
-        return f"{words}, following {feature}"
-    return f"{words}, following {feature} ({format_feature(feature, value)} this time)"
+    if value is not None:
+        feature += f" ({format_feature(feature, value)} this time)"
+    words = expert_words(recommendation.expert, feature)
+    return f"{words}, the rule that would have cost least so far"
 
 
 def _deciding_run(run: Run, feature: str | None) -> DecidingRun:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import glob
 import math
 import os
-import re
 import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,12 +18,17 @@ from itertools import islice
 from posixpath import join
 from urllib.parse import unquote
 
-from ullage.core.command_line import Role, Word, dissect, program_name
+from ullage.core.arguments import (
+    input_candidates,
+    label_of,
+    number_arguments,
+    number_of,
+    threads_count,
+)
+from ullage.core.command_line import dissect
 from ullage.core.errors import ConfigError
 from ullage.core.ids import check_name
 from ullage.core.masking import mask_command
-from ullage.core.suffixes import CODE_SUFFIXES, CONFIG_SUFFIXES, suffix
-from ullage.core.units import parse_bytes
 from ullage.core.workload import Features
 
 MAX_ENTRIES = 20_000
@@ -32,34 +36,6 @@ MAX_ENTRIES = 20_000
 MAX_S = 0.5
 """Seconds after which the search stops, whatever is left."""
 _MAX_WORDS = 5_000
-_MAX_PATH = 4_096
-
-_INPUT_OPTION = re.compile(
-    r"(?i)(?:.*[-_.])?(?:inputs?|infiles?|in|i|data|dataset|files?|src|source|if|<)(?:[-_.].*)?"
-)
-_OUTPUT_OPTION = re.compile(
-    r"(?i)(?:.*[-_.])?(?:output.*|out.*|o|of|dest|destination|sink|target|logs?|logfile|te?mp|"
-    r"te?mpdir|temp[-_]location|staging[-_]location|cache|cachedir|work[-_]?dir|chdir|cwd|c|config|"
-    r"conf|classpath|cp|lib|jars?|requirements|venv|prefix|pidfile|checkpoint.*|"
-    r"[&0-9]?>{1,2}[|&]?|&>>?)"
-)
-_COPIES = frozenset({"cp", "mv", "install", "ln", "rsync", "scp"})
-"""Programs whose last argument is where they write to."""
-_THREADS_OPTION = re.compile(
-    r"(?i)(?:t|j|threads?|jobs|n[-_]?jobs|num[-_]threads|nthreads|cpus|ncpus|cores|nproc|n[-_]?proc|"
-    r"workers|num[-_]workers|parallel|parallelism|direct[-_]num[-_]workers|"
-    r"number[-_]of[-_]worker[-_]harness[-_]threads)"
-)
-_THREADS_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "POLARS_MAX_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "RAYON_NUM_THREADS",
-)
-_NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?", re.ASCII)
-_LOOKS_NUMERIC = re.compile(r"[-+]?(?:nan|inf|infinity)", re.IGNORECASE)
 
 
 def measure_inputs(
@@ -74,8 +50,9 @@ def measure_inputs(
     """Return the features that the command line and the files it names tell.
 
     numbers: input_bytes (total of the input files' sizes), input_files_count,
-        threads_count; each only where something was found. sources says from what, what
-        was cut short after `max_entries` or `max_s`, and what could not be read.
+        threads_count; each only where something was found; and the numbers among the
+        arguments, `--rows 1e6` as arg_rows, the first bare number as arg_1. sources says from what,
+        what was cut short after `max_entries` or `max_s`, and what could not be read.
     environ: where OMP_NUM_THREADS and its like are looked up, if given.
     stdin_fd: counted too where it is a regular file (`ullage run -- sort < big.csv`).
 
@@ -86,7 +63,7 @@ def measure_inputs(
     words = dissect(argv[:_MAX_WORDS])
     search = _Search(cwd=cwd, max_entries=max_entries, deadline_s=time.monotonic() + max_s)
     search.standard_input(stdin_fd)
-    explicit, others = _candidates(words)
+    explicit, others = input_candidates(words)
     search.look_at(explicit)
     if not search.files_count and not search.unreadable:
         search.look_at(others)
@@ -98,7 +75,9 @@ def measure_inputs(
         sources["input_files_count"] = search.in_words()
     if search.files_count or search.unreadable:
         sources["input_bytes"] = search.in_words()
-    threads = _threads(words, environ or {})
+    for name, number, source in number_arguments(words):
+        numbers[name], sources[name] = number, source
+    threads = threads_count(words, environ or {})
     if threads is not None:
         numbers["threads_count"], sources["threads_count"] = threads
     return Features(numbers=numbers, sources=sources)
@@ -150,17 +129,13 @@ def merge_features(base: Features, given: Iterable[Features]) -> Features:
 
 
 def _number(value: str, name: str) -> float | None:
-    if _LOOKS_NUMERIC.fullmatch(value):
-        raise ConfigError(f"--feature {name}: {value} is not finite; leave the feature out")
-    if _NUMBER.fullmatch(value):
-        number = float(value)
-        if not math.isfinite(number):
-            raise ConfigError(f"--feature {name}: {value[:40]} is too large")
-        return number
     try:
-        return float(parse_bytes(value))
-    except ConfigError:
-        return None
+        is_finite = math.isfinite(float(value))
+    except ValueError:
+        is_finite = True
+    if not is_finite:
+        raise ConfigError(f"--feature {name}: {value[:40]} is not finite; leave the feature out")
+    return number_of(value)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -179,13 +154,13 @@ class _Search:
     _entries: int = 0
 
     def look_at(self, candidates: Iterable[tuple[str, str]]) -> None:
-        """Count what each (text, how it was named) points at."""
-        for text, label in candidates:
+        """Count what each (text, option that names it) points at."""
+        for text, option in candidates:
             before = self.files_count + self.unreadable
             for path in _paths(text):
                 self._visit(path if path.startswith("/") else join(self.cwd, path))
             if self.files_count + self.unreadable > before and len(self.found_at) < 4:
-                self.found_at.append(label)
+                self.found_at.append(label_of(text, option))
 
     def standard_input(self, fd: int | None) -> None:
         """Count a regular file given as standard input."""
@@ -280,46 +255,6 @@ class _Search:
         return True
 
 
-def _candidates(words: Sequence[Word]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Return (named by an input option, everything else) as (text, how it was named)."""
-    explicit: list[tuple[str, str]] = []
-    others: list[tuple[str, str]] = []
-    for at, word in enumerate(words):
-        if word.role not in (Role.VALUE, Role.POSITIONAL) or len(word.text) > _MAX_PATH:
-            continue
-        if not word.text or suffix(word.text) in CODE_SUFFIXES | CONFIG_SUFFIXES:
-            continue
-        if word.role is Role.POSITIONAL:
-            if not _is_destination(words, at):
-                others.append((word.text, _label("", word.text)))
-        elif _OUTPUT_OPTION.fullmatch(word.option):
-            continue
-        elif _INPUT_OPTION.fullmatch(word.option):
-            explicit.append((word.text, _label(word.option, word.text)))
-        else:
-            others.append((word.text, _label(word.option, word.text)))
-    return explicit, others
-
-
-def _is_destination(words: Sequence[Word], at: int) -> bool:
-    """Say whether the positional `words[at]` is where a copying program writes to."""
-    program = next((w for w in reversed(words[:at]) if w.role is Role.PROGRAM), None)
-    if program is None or program_name(program.text) not in _COPIES:
-        return False
-    rest = words[at + 1 :]
-    end = next((i for i, w in enumerate(rest) if w.role is Role.OPERATOR), len(rest))
-    return all(w.role is not Role.POSITIONAL for w in rest[:end])
-
-
-def _label(option: str, text: str) -> str:
-    shown = text if len(text) <= 80 else f"{text[:77]}..."
-    shown = shown.encode("utf-8", "backslashreplace").decode("utf-8")
-    if not option:
-        return shown
-    dashes = "" if option.startswith("<") else "-" if len(option) == 1 else "--"
-    return mask_command([f"{dashes}{option}", shown])[1].join((f"{dashes}{option} ", ""))
-
-
 def _paths(text: str) -> Iterator[str]:
     """Yield the paths that one argument may name: itself, a file:// address, a comma list."""
     for part in [text] if "," not in text or os.path.lexists(text) else text.split(","):
@@ -328,22 +263,3 @@ def _paths(text: str) -> Iterator[str]:
             yield unquote(address.removeprefix("localhost"))
         elif part and "://" not in part:
             yield os.path.expanduser(part) if part.startswith("~") else part
-
-
-def _threads(words: Sequence[Word], environ: Mapping[str, str]) -> tuple[float, str] | None:
-    for word in words:
-        if word.role is Role.VALUE and _THREADS_OPTION.fullmatch(word.option):
-            count = _count_of(word.text)
-            if count is not None:
-                return count, f"option {word.option}"
-    given = {w.option: w.text for w in words if w.role is Role.ENVIRONMENT}
-    for name in _THREADS_VARIABLES:
-        count = _count_of(given.get(name, environ.get(name, "")))
-        if count is not None:
-            return count, f"environment variable {name}"
-    return None
-
-
-def _count_of(text: str) -> float | None:
-    is_count = text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65_536
-    return float(text) if is_count else None
