@@ -21,7 +21,7 @@ from ullage.core.command_line import Role, Word, dissect, is_interpreter, progra
 from ullage.core.ids import check_name
 from ullage.core.masking import mask_command
 from ullage.core.suffixes import CODE_SUFFIXES, CONFIG_SUFFIXES, DATA_SUFFIXES, suffix
-from ullage.core.volatile import is_random_name, mask_code, mask_place, mask_word
+from ullage.core.volatile import is_random_name, mask_code, mask_folder, mask_place, mask_word
 from ullage.core.workload import Workload
 
 _MAX_WORD = 4_096
@@ -61,7 +61,7 @@ def recognise(name: str | None, argv: Sequence[str], cwd: str) -> Workload:
     command = _shown(tokens)
     if name is not None:
         return Workload(key=check_name(name), key_reason="named by --name", command=command)
-    place = "" if _has_own_place(words) else mask_place(cwd)
+    place = "" if _has_own_place(words) else mask_folder(normpath(cwd))
     parts = [place, *tokens]
     joined = b"\0".join(part.encode("utf-8", "surrogatepass") for part in parts)
     digest = hashlib.sha256(joined).hexdigest()[:10]

@@ -84,10 +84,16 @@ def mask_place(path: str) -> str:
     if _IN_TEMP.match(path):
         folders = _COUNTER_END.sub("-<n>", folders)
         stem, end = splitext(name)
-        name = ("<tmp>" if is_random_name(stem) else stem) + end
+        is_random = is_random_name(name)
+        name = "<tmp>" if is_random else ("<tmp>" if is_random_name(stem) else stem) + end
     if name.endswith((".jar", ".war", ".whl")):
         name = _VERSION.sub("", splitext(name)[0]) + splitext(name)[1]
     return f"{folders}/{name}" if folders or path.startswith("/") else name
+
+
+def mask_folder(path: str) -> str:
+    """Return a working folder: all temporary ones are alike."""
+    return "<tmp>" if _IN_TEMP.match(path) else mask_place(f"{path}/")
 
 
 def is_random_name(text: str) -> bool:
