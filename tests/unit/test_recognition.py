@@ -177,8 +177,15 @@ def test_dates_counters_ids_and_places_never_count(
         recognise(None, line, "/srv").key
         == recognise(
             None,
-            "python3 etl.py --day 2026-11-23 --rows 3 --input b.csv "
-            "--trace=9f86d081-884c-4d65-9a2f-eaa0c55ad015".split(),
+            [
+                *line[:3],
+                "2026-11-23",
+                "--rows",
+                "3",
+                "--input",
+                "b.csv",
+                "--trace=9f86d081-884c-4d65-9a2f-eaa0c55ad015",
+            ],
             "/srv",
         ).key
     )
