@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ullage.cli.run import Growth
 from ullage.outcomes.formats import TextFormat
 
 if TYPE_CHECKING:
@@ -28,9 +29,7 @@ def explain(
         typer.Option(help="A fact known before the start, k=v; may be repeated."),
     ] = None,
     retries: Annotated[int, typer.Option(min=0, max=100, help="Further attempts allowed.")] = 0,
-    growth: Annotated[
-        bool, typer.Option("--growth/--no-growth", help="Whether the limit may be raised.")
-    ] = True,
+    growth: Annotated[Growth, typer.Option(help="Raise the limit while it runs.")] = Growth.ON,
     output: Annotated[
         TextFormat, typer.Option("--output", "-o", help="How to show it.")
     ] = TextFormat.TEXT,
@@ -45,7 +44,12 @@ def explain(
         assert reader is not None
         runs = reader.runs(found.key, limit=HISTORY_RUNS)
         explanation = _explain(
-            settings, reader, runs, features=tuple(feature or ()), retries=retries, growth=growth
+            settings,
+            reader,
+            runs,
+            features=tuple(feature or ()),
+            retries=retries,
+            can_grow=growth is Growth.ON,
         )
     match output:
         case TextFormat.JSON:
@@ -63,14 +67,14 @@ def _explain(
     *,
     features: tuple[str, ...],
     retries: int,
-    growth: bool,
+    can_grow: bool,
 ) -> Explanation:
     from ullage import bootstrap
     from ullage.core.decide import decide_run
     from ullage.core.view import history_of
     from ullage.outcomes.explain import explain_decision
 
-    question = _question(settings, runs, features=features, retries=retries, growth=growth)
+    question = _question(settings, runs, features=features, retries=retries, can_grow=can_grow)
     history = history_of(runs, at=question.asked_at)
     related = None
     if len(history) == 0:
@@ -80,7 +84,7 @@ def _explain(
 
 
 def _question(
-    settings: Settings, runs: list[Run], *, features: tuple[str, ...], retries: int, growth: bool
+    settings: Settings, runs: list[Run], *, features: tuple[str, ...], retries: int, can_grow: bool
 ) -> RunQuestion:
     """Return what `ullage run` would ask now; features not given are the latest run's."""
     from ullage import bootstrap
@@ -98,10 +102,12 @@ def _question(
         features=Features(
             numbers={k: v for k, v in last.numbers.items() if k not in named} | dict(given.numbers),
             labels={k: v for k, v in last.labels.items() if k not in named} | dict(given.labels),
+            sources=dict.fromkeys((*last.numbers, *last.labels), "as in the latest run")
+            | dict(given.sources),
         ),
         bounds=Bounds(ceiling_bytes=max(FLOOR_BYTES, available_bytes - reserve_bytes)),
         attempts_left=retries,
-        can_grow=growth,
+        can_grow=can_grow,
         failure_budget_ratio=settings.failure_budget_ratio,
         prices=Prices(rho=settings.rho),
     )

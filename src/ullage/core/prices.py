@@ -163,6 +163,17 @@ def format_usd(amount_usd: float) -> str:
     return f"{text} USD" if text.strip("-0.") else "less than 0.000000001 USD"
 
 
+def format_usd_of_run(amount_usd: float) -> str:
+    """Return what one run costs, for 1,000 runs where one costs less than a cent.
+
+    >>> format_usd_of_run(0.25), format_usd_of_run(0.000016)
+    ('0.25 USD', '0.016 USD per 1,000 such runs')
+    """
+    if abs(amount_usd) >= 0.01:
+        return format_usd(amount_usd)
+    return f"{format_usd(amount_usd * 1000)} per 1,000 such runs"
+
+
 def format_gib_hours(byte_seconds: float) -> str:
     """Return memory-time for people, in GiB-hours, or GiB-seconds where those are few.
 

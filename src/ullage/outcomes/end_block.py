@@ -14,7 +14,7 @@ from ullage.core.prices import (
     DEFAULT_MEMORY_PRICE,
     MemoryPrice,
     format_gib_hours,
-    format_usd,
+    format_usd_of_run,
     memory_cost_usd,
 )
 from ullage.core.units import MIB, format_bytes, format_duration
@@ -190,16 +190,9 @@ def _cost(run: Run, decision: RunDecision | None, prices: MemoryPrice) -> str:
         return "" if used is None else f"used {format_gib_hours(used)}; reserved nothing"
     text = f"reserved {format_gib_hours(reserved)}"
     text += f", used {_share(used, reserved)}" if used is not None else ", used: unknown"
-    text += f"; {_money(memory_cost_usd(reserved, prices))}"
+    text += f"; {format_usd_of_run(memory_cost_usd(reserved, prices))}"
     text += _against_request(run, decision, reserved, prices)
     return f"{text}; at {prices.in_words()}"
-
-
-def _money(amount_usd: float) -> str:
-    """Return an amount, per 1,000 runs where one run costs less than a cent."""
-    if abs(amount_usd) >= 0.01:
-        return format_usd(amount_usd)
-    return f"{format_usd(amount_usd * 1000)} per 1,000 such runs"
 
 
 def _against_request(
@@ -217,7 +210,7 @@ def _against_request(
     difference = request * last.runtime.total_seconds() - reserved
     if abs(difference) < 0.01 * reserved:
         return f", the same as a fixed {asked}"
-    amount = _money(memory_cost_usd(abs(difference), prices))
+    amount = format_usd_of_run(memory_cost_usd(abs(difference), prices))
     return f", a fixed {asked} would cost {amount} {'more' if difference > 0 else 'less'}"
 
 

@@ -12,9 +12,15 @@ from statistics import median
 from typing import Any
 
 from ullage.core.decision import Reason, RunDecision
-from ullage.core.prices import MemoryPrice, format_gib_hours, format_usd, gib_hours, memory_cost_usd
+from ullage.core.prices import (
+    MemoryPrice,
+    format_gib_hours,
+    format_usd_of_run,
+    gib_hours,
+    memory_cost_usd,
+)
 from ullage.core.units import format_bytes, format_duration
-from ullage.core.workload import Outcome, Run, Workload
+from ullage.core.workload import Features, Outcome, Run, Workload
 
 EXPERT_WORDS: Mapping[str, str] = {
     "constant": "all their peaks count the same",
@@ -143,23 +149,27 @@ def explanation_text(explanation: Explanation) -> list[str]:
     """Return the explanation as lines of plain text (not yet escaped for a terminal)."""
     decision = explanation.decision
     workload = explanation.workload
-    lines = [
-        f"{workload.key}: {explanation.reason}",
-        f"  key      {workload.key_reason}",
-    ]
+    lines = [f"{workload.key}: {explanation.reason}", _field("key", workload.key_reason)]
     if workload.command:
-        lines.append(f"  command  {' '.join(workload.command)}")
-    lines += [f"  decided by  {line}" for line in _deciding_lines(explanation)]
+        lines.append(_field("command", " ".join(workload.command)))
+    lines += _fields("features", _feature_lines(decision.question.features))
+    lines += _fields("decided by", _deciding_lines(explanation))
     verb = "raised beyond" if decision.question.can_grow else "OOM-killed at"
-    for number, (limit, prob) in enumerate(
-        zip(decision.ladder.limit_bytes, decision.ladder.oom_prob, strict=True), start=1
-    ):
-        name = "limit" if number == 1 else "then"
-        lines.append(
-            f"  {name:<8} {format_bytes(limit):>9}   chance of being {verb} it: {format_prob(prob)}"
-        )
-    lines.append(f"  cost     {cost_words(explanation)}")
+    rungs = [
+        f"{format_bytes(limit):>9}   chance of being {verb} it: {format_prob(prob)}"
+        for limit, prob in zip(decision.ladder.limit_bytes, decision.ladder.oom_prob, strict=True)
+    ]
+    lines += _fields("limit", rungs[:1]) + _fields("then", rungs[1:])
+    lines.append(_field("cost", cost_words(explanation)))
     return lines
+
+
+def _field(name: str, text: str) -> str:
+    return f"  {name:<11} {text}"
+
+
+def _fields(name: str, texts: Sequence[str]) -> list[str]:
+    return [_field(name if at == 0 else "", text) for at, text in enumerate(texts)]
 
 
 def cost_words(explanation: Explanation) -> str:
@@ -168,7 +178,7 @@ def cost_words(explanation: Explanation) -> str:
         return "unknown: no run of this workload has ended well yet"
     return (
         f"about {format_gib_hours(explanation.reserved_byte_seconds)} a run, "
-        f"{format_usd(explanation.cost_usd)} "
+        f"{format_usd_of_run(explanation.cost_usd)} "
         f"(median runtime {format_duration(explanation.runtime_s or 0)}; "
         f"{explanation.price.in_words()})"
     )
@@ -280,6 +290,16 @@ def _deciding_run(run: Run, feature: str | None) -> DecidingRun:
         is_at_least=last is None or last.outcome is not Outcome.OK or last.oom_kills > 0,
         feature_value=None if feature is None else run.features.numbers.get(feature),
     )
+
+
+def _feature_lines(features: Features) -> list[str]:
+    shown = {name: format_feature(name, value) for name, value in features.numbers.items()}
+    shown |= features.labels
+    sources = features.sources
+    return [
+        f"{name} = {value}" + (f" ({sources[name]})" if name in sources else "")
+        for name, value in shown.items()
+    ]
 
 
 def _deciding_lines(explanation: Explanation) -> list[str]:
