@@ -1,0 +1,103 @@
+# The two commands: `make run` shows it, `make test` proves it. `make help` lists all of them.
+# A fresh machine needs Python >= 3.11 and nothing else; everything goes into .venv.
+
+VENV := .venv
+BEAM_VENV := .venv-beam
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/.stamps
+PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
+	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { echo "$$name"; break; }; done)
+PYTEST_ARGS ?=
+
+PIP := -m pip --disable-pip-version-check --quiet
+HASHED := install --require-hashes --no-deps
+EDITABLE := install --no-index --no-deps --no-build-isolation --editable .
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-header --upgrade
+
+export PYTHONDONTWRITEBYTECODE := 1
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+
+.PHONY: setup
+setup: $(STAMPS)/ullage ## build .venv with .venv/bin/ullage
+
+.PHONY: run
+run: setup $(STAMPS)/demo ## set-up, then a live demonstration on real data (about a minute)
+	@$(BIN)/ullage demo
+
+.PHONY: test
+test: setup lint ## set-up, lint, types, import layers, and all tests
+	@$(BIN)/pytest $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: setup ## ruff, mypy --strict, import layers
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check . || { echo "not formatted: run make format"; exit 1; }
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-cache >$(STAMPS)/layers.txt || { cat $(STAMPS)/layers.txt; exit 1; }
+	@echo "lint: ruff, mypy --strict and the import layers are clean"
+
+.PHONY: format
+format: setup ## rewrite the sources in the house's format
+	@$(BIN)/ruff check --quiet --fix . || true
+	@$(BIN)/ruff format .
+
+.PHONY: bench
+bench: setup ## print what Ullage costs: start, memory, watching, deciding
+	@for file in benchmarks/bench_*.py; do $(BIN)/python "$$file" || exit; done
+
+.PHONY: dist
+dist: setup ## build the wheel and the source archive into dist/
+	@$(BIN)/python -m hatchling build --clean
+
+.PHONY: test-beam
+test-beam: $(BEAM_VENV)/.stamps/ullage ## the opt-in lane: real Apache Beam pipelines (own .venv-beam)
+	@$(BEAM_VENV)/bin/pytest -m beam $(PYTEST_ARGS)
+
+.PHONY: requirements
+requirements: setup ## compile requirements/*.in anew, newest versions, with hashes
+	@$(COMPILE) pyproject.toml --output-file requirements/base.txt
+	@$(COMPILE) requirements/dev.in --output-file requirements/dev.txt
+	@$(COMPILE) --no-deps requirements/demo.in --output-file requirements/demo.txt
+	@$(COMPILE) pyproject.toml requirements/beam.in --output-file requirements/beam.txt
+
+.PHONY: clean
+clean: ## remove everything that make has built
+	rm -rf $(VENV) $(BEAM_VENV) dist build .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+# -- environments: a stamp is newer than what it was made from ------------------------------
+
+define make_venv
+	@test -n "$(PYTHON)" || { echo "Ullage needs Python >= 3.11: install it, or make PYTHON=/path/to/python3.x $(MAKECMDGOALS)"; exit 1; }
+	@test -x $(1)/bin/python || echo "Building $(1) with $(PYTHON) ..."
+	@test -x $(1)/bin/python || $(PYTHON) -c 'import ensurepip' 2>/dev/null \
+		|| { echo "$(PYTHON) cannot make environments: on Debian and Ubuntu run apt-get install python3-venv"; exit 1; }
+	@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+	@mkdir -p $(1)/.stamps
+endef
+
+$(STAMPS)/dev: requirements/dev.txt
+	$(call make_venv,$(VENV))
+	@$(BIN)/python $(PIP) $(HASHED) -r requirements/dev.txt
+	@touch $@
+
+# The version stands in the package; the entry points stand in pyproject.toml.
+$(STAMPS)/ullage: $(STAMPS)/dev pyproject.toml src/ullage/__init__.py
+	@$(BIN)/python $(PIP) $(EDITABLE)
+	@touch $@
+
+$(STAMPS)/demo: requirements/demo.txt $(STAMPS)/dev
+	@$(BIN)/python $(PIP) $(HASHED) --no-build-isolation -r requirements/demo.txt
+	@touch $@
+
+$(BEAM_VENV)/.stamps/ullage: requirements/beam.txt pyproject.toml src/ullage/__init__.py
+	$(call make_venv,$(BEAM_VENV))
+	@$(BEAM_VENV)/bin/python $(PIP) $(HASHED) -r requirements/beam.txt
+	@$(BEAM_VENV)/bin/python $(PIP) $(EDITABLE)
+	@touch $@
