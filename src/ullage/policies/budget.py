@@ -23,7 +23,7 @@ day, a factor of 2.15 apart. Fixed for ever, or stored curves lose their meaning
 
 RECENT_DECISIONS = 20
 """So many past curves are pooled with the present one (older ones knew less)."""
-HORIZON_RUNS = 50
+HORIZON_RUNS = 25
 """What was over- or underspent is made good over so many runs."""
 CORRECTION_LIMIT = 4.0
 """The corrected budget stays within budget / 4 .. budget x 4."""
@@ -39,11 +39,11 @@ def target_share(history: RunHistory, budget_ratio: float) -> float:
     """Return the share of first attempts to let fail now, after what was spent so far.
 
     target = (budget x (N + K) - failures) / K over the last N <= 4 K runs under the
-    budget, K = 50, kept within budget / 4 .. 4 x budget. Where it is not recorded which
+    budget, K = 25, kept within budget / 4 .. 4 x budget. Where it is not recorded which
     runs were under the budget, all count.
 
-    Worked: budget 2 %, 50 runs without a failure -> 4 %; with two failures -> 2 %; with
-    four -> 0.5 % (the least).
+    Worked: budget 2 %, 25 runs without a failure -> 4 %; with one failure -> 0.5 % (the
+    least); 75 runs with one failure -> 4 %.
     """
     failed = history.first_failed
     if history.spent_prob:

@@ -8,6 +8,7 @@ limit they call for (policies.ladder).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,9 @@ _FEW_EXCESS_RATIO = 0.15
 _CENSORED_EXCESS_RATIO = 0.5
 """Where the top itself is only a lower bound: beta >= top x 0.5 / (n + 1)."""
 _DECILE_COUNT = 10
+_SPREAD_COUNT = 5
+_FULL_SPREAD = 0.05
+_LEAST_SPREAD_FACTOR = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +115,25 @@ def peak_distribution(
 def _tail_atoms(points: Floats, seen: Floats, n_eff: float, *, is_top_censored: bool) -> Floats:
     """Return the five tail atoms above the largest of `points` (rising)."""
     top = float(points[-1])
-    least = max(_LEAST_EXCESS_RATIO, _FEW_EXCESS_RATIO / max(n_eff, 1.0))
+    few = _FEW_EXCESS_RATIO / max(n_eff, 1.0) * _spread_factor(points, seen, n_eff)
+    least = max(_LEAST_EXCESS_RATIO, few)
     if is_top_censored:
         least = max(least, _CENSORED_EXCESS_RATIO / (n_eff + 1.0))
     beta = max(top * least, _mean_excess(points, seen) if n_eff >= _DECILE_COUNT else 0.0)
     return np.append(top + beta * TAIL_STEPS, top * TAIL_END)
+
+
+def _spread_factor(points: Floats, seen: Floats, n_eff: float) -> float:
+    """Return 0.4..1: how far the few points reach from their middle, against FULL_SPREAD.
+
+    Five points or more that lie close together say that the next will not lie far off.
+    sqrt((top - median) / top / FULL_SPREAD) over the uncensored points.
+    """
+    if n_eff < _SPREAD_COUNT:
+        return 1.0
+    top = float(points[seen > 0][-1])
+    reach = (top - weighted_quantile(points, seen, 0.5)) / top
+    return min(max(math.sqrt(reach / _FULL_SPREAD), _LEAST_SPREAD_FACTOR), 1.0)
 
 
 def _mean_excess(points: Floats, seen: Floats) -> float:

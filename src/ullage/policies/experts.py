@@ -24,7 +24,9 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 MIN_FEATURE_RUNS = 3
-"""A feature needs this many runs whose peak is known."""
+"""A feature needs this many runs whose peak is known ..."""
+MIN_SIMILAR_RUNS = 8
+"""... and a comparison with similar inputs this many."""
 FAVOURED_FEATURE = "input_bytes"
 FAVOURED_MARGIN = 0.1
 """Another feature has to correlate better by this much (few runs correlate by chance)."""
@@ -155,16 +157,16 @@ def evidence_of(history: RunHistory, numbers: Mapping[str, float], *, since: int
 
 def read_all(seen: Evidence) -> list[Reading]:
     """Return the readings of all experts that this evidence allows, in their fixed order."""
-    usable = not np.isnan(seen.x_now) and int(seen.has_x().sum()) >= MIN_FEATURE_RUNS
+    known_count = 0 if np.isnan(seen.x_now) else int(seen.has_x().sum())
     zeros = np.zeros(len(seen.peak_bytes))
     bases = {"nothing": _Base(now=0.0, left_out=zeros, shrink=zeros + 1.0, widen=1.0)}
-    if usable:
+    if known_count >= MIN_FEATURE_RUNS:
         bases |= _lines(seen)
     kernels: dict[float, Floats] = {0.0: np.ones(len(seen.peak_bytes))}
     readings = []
     for expert in EXPERTS:
         base = bases.get(expert.base)
-        if base is None or (expert.follows_feature and not usable):
+        if base is None or (expert.rank_width > 0 and known_count < MIN_SIMILAR_RUNS):
             continue
         if expert.rank_width not in kernels:
             kernels[expert.rank_width] = rank_kernel(seen, expert.rank_width)
@@ -227,16 +229,20 @@ def _lines(seen: Evidence) -> dict[str, _Base]:
     if line is None:
         return {}
     least = _LEAST_PREDICTION * float(y.min())
-    bases: dict[str, _Base] = {"line": _base(seen, known, line, seen.x, seen.x_now, least)}
+    bases: dict[str, _Base] = {"line": _base(seen, line, seen.x, seen.x_now, least=least)}
     smooth = np.maximum(line.intercept + line.slope * x, 0.5 * y.min())
     relative = fit_line(x, y, 1.0 / smooth**2)
     if relative is not None:
-        bases["relative_line"] = _base(seen, known, relative, seen.x, seen.x_now, least)
+        now = max(relative.at(seen.x_now), least)
+        weight_now = float(1.0 / now**2 / np.mean(1.0 / smooth**2))
+        bases["relative_line"] = _base(
+            seen, relative, seen.x, seen.x_now, least=least, weight_now=weight_now
+        )
     if float(x.min()) > 0 and seen.x_now > 0:
         log_line = fit_line(np.log(x), np.log(y))
         if log_line is not None:
             log_x = np.log(np.where(seen.x > 0, seen.x, np.nan))
-            logs = _base(seen, known, log_line, log_x, float(np.log(seen.x_now)), -np.inf)
+            logs = _base(seen, log_line, log_x, float(np.log(seen.x_now)), least=-np.inf)
             bases["log_line"] = _Base(
                 now=float(np.exp(min(logs.now, 50.0))),
                 left_out=np.exp(np.minimum(logs.left_out, 50.0)),
@@ -246,7 +252,11 @@ def _lines(seen: Evidence) -> dict[str, _Base]:
     return bases
 
 
-def _base(seen: Evidence, known: Bools, line: Line, x: Floats, x_now: float, least: float) -> _Base:
+def _base(
+    seen: Evidence, line: Line, x: Floats, x_now: float, *, least: float, weight_now: float = 1.0
+) -> _Base:
+    """Return a line's predictions; `weight_now` is what a run at x_now would weigh in the fit."""
+    known = seen.has_x()
     left_out = line.intercept + line.slope * x
     left_out[known] = line.left_out
     shrink = np.ones(len(x))
@@ -255,7 +265,7 @@ def _base(seen: Evidence, known: Bools, line: Line, x: Floats, x_now: float, lea
         now=max(line.at(x_now), least),
         left_out=np.maximum(left_out, least),
         shrink=shrink,
-        widen=float(np.sqrt(1.0 + line.leverage(x_now))),
+        widen=float(np.sqrt(1.0 + weight_now * line.leverage(x_now))),
     )
 
 

@@ -18,7 +18,9 @@ Floats = NDArray[np.float64]
 DECAY = 0.99
 """A score loses 1 % of its weight with each further run."""
 PRIOR_RUNS = 4.0
-"""The left-out judgement counts as so many scored runs."""
+"""The left-out judgement counts as so many scored runs ..."""
+PRIOR_FADES_AT = 80.0
+"""... and not at all from this weight of scored runs on."""
 MIN_RUNS_BEHIND_SCORE = 8
 """A score made from fewer earlier runs says little about the expert of today."""
 LEFT_OUT_RUNS = 64
@@ -28,22 +30,29 @@ _UNDER_PRICE = 10.0
 _FEW_EXCESS_RATIO = 0.15
 _FALLBACK = "constant"
 _BEYOND_RATIO = 1.1
+BEYOND_WORTH = 1.5
 
 
 def choose_leader(history: RunHistory, seen: Evidence, readings: list[Reading]) -> Reading:
     """Return the reading to follow; the earlier in the fixed order where two are equal.
 
     Sum of decayed scores plus PRIOR_RUNS x the left-out cost. Beyond the largest input
-    seen (by 10 %) only experts that follow a line may lead, if there is one: the others
-    know nothing of growth.
+    seen (by 10 %) an expert that compares with similar inputs has none to compare with:
+    where one leads, the best that draws a line takes its place if it is not much dearer.
     """
-    allowed = [r for r in readings if r.expert.base != "nothing"] if _is_beyond(seen) else []
-    allowed = allowed or readings
-    scored, weight = _scores(history, seen, allowed)
-    typical = float(np.mean(seen.peak_bytes * seen.runtime_s)) / 3.6e12
-    prior = np.array([left_out_cost(seen, reading) for reading in allowed]) * typical
-    total = scored + PRIOR_RUNS * prior if weight < 20 * PRIOR_RUNS else scored
-    return allowed[int(np.argmin(total))]
+    scored, weight = _scores(history, seen, readings)
+    total = scored
+    if weight < PRIOR_FADES_AT:
+        typical = float(np.mean(seen.peak_bytes * seen.runtime_s)) / 3.6e12
+        prior = np.array([left_out_cost(seen, reading) for reading in readings])
+        total = scored + PRIOR_RUNS * typical * prior
+    order = np.argsort(total, kind="stable")
+    leader = readings[int(order[0])]
+    if leader.expert.rank_width > 0 and leader.expert.base == "nothing" and _is_beyond(seen):
+        worth = BEYOND_WORTH * total[order[0]]
+        able = (i for i in order if readings[i].expert.base != "nothing" and total[i] <= worth)
+        leader = readings[int(next(able, order[0]))]
+    return leader
 
 
 def _is_beyond(seen: Evidence) -> bool:
