@@ -12,6 +12,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 
+import numpy as np
+
 from ullage.core.allocation import Ladder
 from ullage.core.decision import Reason, Recommendation, RunDecision, RunQuestion
 from ullage.core.guardrails import (
@@ -95,10 +97,11 @@ def decision_digest(
         "reasons": [str(reason) for reason in reasons],
         "run_ids": history.run_ids,
         "labels": history.labels,
-        "spent_prob": history.spent_prob,
+        "spent_counts": [len(curve) for curve in history.spent_prob],
     }
     digest.update(json.dumps(record, sort_keys=True, default=_plain).encode())
     columns = [history.known_at_s, history.peak_bytes, history.runtime_s]
+    columns.append(np.array([p for curve in history.spent_prob for p in curve], float))
     for named in (history.numbers, history.expert_costs):
         digest.update("\0".join(sorted(named)).encode())
         columns.extend(named[name] for name in sorted(named))

@@ -29,10 +29,20 @@ CORRECTION_LIMIT = 4.0
 """The corrected budget stays within budget / 4 .. budget x 4."""
 
 
-def recent_curves(history: RunHistory) -> list[tuple[float, ...]]:
-    """Return the stored curves of the latest decisions that were under the budget."""
-    whole = [curve for curve in history.spent_prob if len(curve) == len(FAILURE_GRID_GBH)]
-    return whole[-RECENT_DECISIONS:]
+def recent_curves(history: RunHistory, related: RunHistory | None) -> list[tuple[float, ...]]:
+    """Return the stored curves of the latest RECENT_DECISIONS that were under the budget.
+
+    The workload's own; while they are fewer, the latest of related workloads make up the
+    number (GB-hours cost the same everywhere, so one price for all is the cheapest).
+    """
+    own = _whole_curves(history)[-RECENT_DECISIONS:]
+    missing = RECENT_DECISIONS - len(own)
+    others = [] if related is None or missing == 0 else _whole_curves(related)[-missing:]
+    return others + own
+
+
+def _whole_curves(history: RunHistory) -> list[tuple[float, ...]]:
+    return [curve for curve in history.spent_prob if len(curve) == len(FAILURE_GRID_GBH)]
 
 
 def target_share(history: RunHistory, budget_ratio: float) -> float:

@@ -22,10 +22,17 @@ LEAD_S = 0.5
 
 ROOM_RATIO = 1.25
 ROOM_BYTES = 64 * MIB
-"""A raise goes to need x 1.25 + 64 MiB at least: geometric, so few raises reach any size."""
+"""Where no rung says better a raise goes to need x 1.25 + 64 MiB at least: geometric, so few
+raises reach any size."""
+
+RUNG_TRIGGER_RATIO = 0.97
+RUNG_ROOM_RATIO = 1.05
+RUNG_ROOM_BYTES = 16 * MIB
+"""A limit that is a rung was chosen because needs end below it: it is left later (the policy
+reckons with it), and a rung needs less room above the need to be taken."""
 
 REACH_RATIO = 1.5
-"""A rung is taken up to this many times the least raise; a higher one can wait."""
+"""A rung is taken up to this many times the raise without rungs; a higher one can wait."""
 
 NO_EVIDENCE_BYTES = 512 * MIB
 NO_EVIDENCE_RATIO = 1.2
@@ -47,10 +54,12 @@ def grow(
     rate_bytes_per_s: growth of need lately (below 0 counts as 0). is_waiting: tasks wait
     at the limit, so what they ask for is beyond it whatever need says.
 
-    A raise is due where tasks wait, need >= 90 % of the limit, or what is free will be
-    used within the reaction time. It goes to the first rung that has room, where that is
-    not far, else to max(1.25 x need + 64 MiB, need + half a second's growth), in whole
-    MiB; above the present limit and never above the ceiling.
+    A raise is due where tasks wait, need >= 90 % of the limit (97 % where the limit is a
+    rung with another above it), or what is free will be used within the reaction time.
+    It goes to the first rung with room (5 % and 16 MiB above need, and what is used
+    within the reaction time), where that is not far, else to max(1.25 x need + 64 MiB,
+    need + half a second's growth), in whole MiB; above the present limit and never above
+    the ceiling.
 
     Worked: need 950 MiB of 1000, no rungs -> 1252 MiB; with a rung at 1500 -> 1500 MiB;
     need 800 MiB of 1000 at rest -> None.
@@ -58,14 +67,16 @@ def grow(
     if limit_bytes >= ceiling_bytes:
         return None
     rate = max(0.0, rate_bytes_per_s)
-    is_near = need_bytes >= TRIGGER_RATIO * limit_bytes
+    is_rung = limit_bytes in rungs and limit_bytes < rungs[-1]
+    is_near = need_bytes >= (RUNG_TRIGGER_RATIO if is_rung else TRIGGER_RATIO) * limit_bytes
     is_soon = limit_bytes - need_bytes < rate * REACTION_S
     if not (is_waiting or is_near or is_soon):
         return None
     base = max(need_bytes, limit_bytes) if is_waiting else need_bytes
-    least = max(base * ROOM_RATIO + ROOM_BYTES, base + rate * LEAD_S, limit_bytes + MIB)
-    rung = next((rung for rung in rungs if rung >= least), 0)
-    raised = rung if 0 < rung <= least * REACH_RATIO else round_up(least)
+    free = max(base * ROOM_RATIO + ROOM_BYTES, base + rate * LEAD_S, limit_bytes + MIB)
+    room = max(base * RUNG_ROOM_RATIO, base + RUNG_ROOM_BYTES, base + rate * REACTION_S)
+    rung = next((rung for rung in rungs if rung >= room and rung > limit_bytes), 0)
+    raised = rung if 0 < rung <= free * REACH_RATIO else round_up(free)
     return min(raised, ceiling_bytes)
 
 

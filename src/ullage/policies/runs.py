@@ -21,10 +21,11 @@ from ullage.policies.distributions import PeakDistribution, given_above
 from ullage.policies.experts import Evidence, distribution, evidence_of, read_all
 from ullage.policies.ladder import Candidates, candidates_of, cut_to_attempts, ladder_of, solve
 from ullage.policies.leader import choose_leader
+from ullage.policies.live import RUNG_TRIGGER_RATIO
 from ullage.policies.regime import regime_start
 
-GROWTH_FULL_RATIO = 0.95
-"""Under growth a limit serves needs up to this share of it; above, a raise is due."""
+GROWTH_STEP_RATIO = 1.05
+"""Rungs that a limit grows along are no closer than this: a raise skips them anyway."""
 GROWTH_LEAST_LEVEL = 0.5
 """Under growth the first rung covers the conditional median at least."""
 PAUSE_PRICE_RATIO = 0.01
@@ -62,7 +63,7 @@ class UllageRunPolicy:
         leader = choose_leader(history, seen, readings)
         peaks = {r.expert.name: p for r in readings if (p := distribution(seen, r)) is not None}
         name = leader.expert.name if leader.expert.name in peaks else "constant"
-        price_gbh, spent = self._price(history, question, peaks[name])
+        price_gbh, spent = self._price(history, related, question, peaks[name])
         ladders = self._expert_ladders(question, peaks, price_gbh)
         ladder = self._ladder(question, peaks[name], ladders[name])
         reasons = (Reason.LEARNED, Reason.REGIME_CHANGE) if since else (Reason.LEARNED,)
@@ -80,7 +81,11 @@ class UllageRunPolicy:
         return _for_last_attempt(answer, question)
 
     def _price(
-        self, history: RunHistory, question: RunQuestion, peak: PeakDistribution
+        self,
+        history: RunHistory,
+        related: RunHistory | None,
+        question: RunQuestion,
+        peak: PeakDistribution,
     ) -> tuple[float, tuple[float, ...]]:
         """Return the price of a failure in GBh, and what this decision spends at each price."""
         if question.prices.failure_gbh is not None:
@@ -89,7 +94,7 @@ class UllageRunPolicy:
         solution = solve([choice], FAILURE_GRID_GBH, question.prices)
         curve = np.minimum.accumulate(solution.prob_first)
         target = target_share(history, question.failure_budget_ratio)
-        at = choose_price(curve, recent_curves(history), target)
+        at = choose_price(curve, recent_curves(history, related), target)
         return float(FAILURE_GRID_GBH[at]), tuple(float(p) for p in curve)
 
     def _choice(self, question: RunQuestion, peak: PeakDistribution) -> Candidates:
@@ -138,15 +143,23 @@ def _window(history: RunHistory, question: RunQuestion) -> int:
 
 
 def _growth_ladder(question: RunQuestion, peak: PeakDistribution) -> Ladder:
-    """Return the rungs of a limit that grows in place: a failure costs a pause, not a run."""
-    median = peak.quantile(GROWTH_LEAST_LEVEL) / GROWTH_FULL_RATIO
+    """Return the rungs of a limit that grows in place: a failure costs a pause, not a run.
+
+    A limit serves needs up to RUNG_TRIGGER_RATIO of it; above, a raise is due.
+    """
+    median = peak.quantile(GROWTH_LEAST_LEVEL) / RUNG_TRIGGER_RATIO
     choice = candidates_of(
-        peak, question.bounds, full_ratio=GROWTH_FULL_RATIO, at_least_bytes=median
+        peak, question.bounds, full_ratio=RUNG_TRIGGER_RATIO, at_least_bytes=median
     )
     run_gbh = float((peak.points_bytes * peak.run_hours).sum()) / 1e9
     pause_gbh = question.growth_prices.failure_gbh or PAUSE_PRICE_RATIO * run_gbh
     solution = solve([choice], np.array([pause_gbh]), question.growth_prices)
-    return ladder_of(choice, solution.path(0), peak)
+    path = solution.path(0)
+    kept = path[:1]
+    for at in path[1:-1]:
+        if choice.limit_bytes[at] >= GROWTH_STEP_RATIO * choice.limit_bytes[kept[-1]]:
+            kept.append(at)
+    return ladder_of(choice, [*kept, path[-1]], peak)
 
 
 def _deciding_runs(
