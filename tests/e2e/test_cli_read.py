@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from conftest import Cli
 
 JOB = """
@@ -152,12 +153,14 @@ def test_an_unknown_workload_names_the_nearest(used: Cli, command: list[str]) ->
 
 
 def test_reading_changes_nothing_and_makes_no_state(tmp_path: Path) -> None:
-    cli = Cli(tmp_path)
+    folder = tmp_path / "own"
+    folder.mkdir()
+    cli = Cli(folder)
     for words in (["get", "workloads"], ["get", "runs"], ["describe", "x"], ["explain", "x"]):
         done = cli(*words)
         assert "ullage run" in done.stderr
         assert done.stdout == ""
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(folder) == []
 
 
 def test_a_broken_setting_is_one_line_and_exit_2(tmp_path: Path) -> None:

@@ -98,9 +98,15 @@ def test_the_search_is_bounded_and_says_so(folder: Path) -> None:
     for number in range(30):
         (many / str(number)).write_bytes(b"x")
     features = measured("tool --input many", folder, max_entries=10)
-    assert features.numbers["input_files_count"] == 10
+    assert features.numbers["input_files_count"] == 9, "the folder is an entry too"
     assert "cut after 10 entries" in features.sources["input_bytes"]
     assert "cut" not in measured("tool --input many", folder).sources["input_bytes"]
+
+
+def test_more_arguments_than_are_looked_at_are_said(folder: Path) -> None:
+    features = measure_inputs(["tool", "a.csv", *["x.csv"] * 20_000], str(folder))
+    assert features.numbers["input_bytes"] == 100
+    assert "at least" in features.sources["input_bytes"]
 
 
 def test_a_search_without_time_ends_at_once(folder: Path) -> None:

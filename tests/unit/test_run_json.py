@@ -16,6 +16,14 @@ from ullage.core.units import GIB, MIB
 from ullage.core.workload import ControlKind, Outcome
 from ullage.outcomes.run_json import refused_result, run_result, write_json
 
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return an empty folder."""
+    (tmp_path / "own").mkdir()
+    return tmp_path / "own"
+
+
 NAMES = [
     "workload",
     "run_id",
@@ -103,12 +111,12 @@ def test_a_refusal_says_why() -> None:
     assert result["control"] is None
 
 
-def test_writing_replaces_the_file_and_leaves_nothing_else(tmp_path: Path) -> None:
-    file = tmp_path / "r.json"
+def test_writing_replaces_the_file_and_leaves_nothing_else(folder: Path) -> None:
+    file = folder / "r.json"
     file.write_text("old")
     write_json(file, run_result(run(), decision()))
     assert json.loads(file.read_text())["workload"] == "daily-orders"
-    assert os.listdir(tmp_path) == ["r.json"]
+    assert os.listdir(folder) == ["r.json"]
 
 
 def test_the_mode_is_what_the_umask_leaves(tmp_path: Path) -> None:
@@ -135,16 +143,16 @@ def test_a_link_is_followed_and_a_pipe_is_written_to(tmp_path: Path) -> None:
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
 
 
-def test_a_failure_keeps_the_old_file_and_leaves_no_draft(tmp_path: Path) -> None:
-    file = tmp_path / "r.json"
+def test_a_failure_keeps_the_old_file_and_leaves_no_draft(folder: Path) -> None:
+    file = folder / "r.json"
     file.write_text("old")
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(file, {"x": float("nan")})
-    (tmp_path / "folder").mkdir()
+    (folder / "folder").mkdir()
     with pytest.raises(OSError, match="folder"):
-        write_json(tmp_path / "folder", {})
+        write_json(folder / "folder", {})
     assert file.read_text() == "old"
-    assert sorted(os.listdir(tmp_path)) == ["folder", "r.json"]
+    assert sorted(os.listdir(folder)) == ["folder", "r.json"]
 
 
 def test_hostile_names_are_plain_ascii_json(tmp_path: Path) -> None:

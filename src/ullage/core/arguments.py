@@ -56,31 +56,31 @@ def input_candidates(words: Sequence[Word]) -> tuple[list[tuple[str, str]], list
     """
     explicit: list[tuple[str, str]] = []
     others: list[tuple[str, str]] = []
+    destinations = _destinations(words)
     for at, word in enumerate(words):
         if word.role not in (Role.VALUE, Role.POSITIONAL) or len(word.text) > MAX_PATH:
             continue
-        if not word.text or suffix(word.text) in _NO_INPUT:
+        if not word.text or suffix(word.text) in _NO_INPUT or at in destinations:
             continue
-        if word.role is Role.POSITIONAL:
-            if not _is_destination(words, at):
-                others.append((word.text, ""))
-        elif _OUTPUT_OPTION.fullmatch(word.option):
+        if word.role is Role.VALUE and _OUTPUT_OPTION.fullmatch(word.option):
             continue
-        elif _INPUT_OPTION.fullmatch(word.option):
-            explicit.append((word.text, word.option))
-        else:
-            others.append((word.text, word.option))
+        is_named = word.role is Role.VALUE and _INPUT_OPTION.fullmatch(word.option)
+        (explicit if is_named else others).append((word.text, word.option))
     return explicit, others
 
 
-def _is_destination(words: Sequence[Word], at: int) -> bool:
-    """Say whether the positional `words[at]` is where a copying program writes to."""
-    program = next((w for w in reversed(words[:at]) if w.role is Role.PROGRAM), None)
-    if program is None or program_name(program.text) not in _COPIES:
-        return False
-    rest = words[at + 1 :]
-    end = next((i for i, w in enumerate(rest) if w.role is Role.OPERATOR), len(rest))
-    return all(w.role is not Role.POSITIONAL for w in rest[:end])
+def _destinations(words: Sequence[Word]) -> set[int]:
+    """Return where the last positionals of copying programs are: they are written to."""
+    found: set[int] = set()
+    is_copying, last = False, -1
+    for at, word in enumerate(words):
+        if word.role is Role.PROGRAM:
+            is_copying, last = program_name(word.text) in _COPIES, -1
+        elif word.role is Role.POSITIONAL and is_copying:
+            found.discard(last)
+            found.add(at)
+            last = at
+    return found
 
 
 def number_arguments(words: Sequence[Word]) -> Iterator[tuple[str, float, str]]:

@@ -28,14 +28,13 @@ from ullage.core.arguments import (
 from ullage.core.command_line import dissect
 from ullage.core.errors import ConfigError
 from ullage.core.ids import check_name
-from ullage.core.masking import mask_command
+from ullage.core.masking import mask_labels
 from ullage.core.workload import Features
 
 MAX_ENTRIES = 20_000
-"""Directory entries and matches looked at, over all arguments: bounds the cost."""
+"""Arguments, directory entries and matches looked at: bounds the cost."""
 MAX_S = 0.5
 """Seconds after which the search stops, whatever is left."""
-_MAX_WORDS = 5_000
 
 
 def measure_inputs(
@@ -60,8 +59,9 @@ def measure_inputs(
     count, else every argument that is a file, a folder or a glob. Scripts, code, settings
     and outputs do not count, nor do devices, sockets and pipes. Never fails.
     """
-    words = dissect(argv[:_MAX_WORDS])
+    words = dissect(argv[:MAX_ENTRIES])
     search = _Search(cwd=cwd, max_entries=max_entries, deadline_s=time.monotonic() + max_s)
+    search.is_cut = len(argv) > MAX_ENTRIES
     search.standard_input(stdin_fd)
     explicit, others = input_candidates(words)
     search.look_at(explicit)
@@ -106,8 +106,7 @@ def parse_feature(text: str) -> Features:
     number = _number(value, name)
     if number is not None:
         return Features(numbers={name: number}, sources=sources)
-    masked = mask_command([f"--{name}={value}"])[0].partition("=")[2]
-    return Features(labels={name: masked}, sources=sources)
+    return Features(labels=mask_labels({name: value}), sources=sources)
 
 
 def merge_features(base: Features, given: Iterable[Features]) -> Features:
@@ -158,7 +157,8 @@ class _Search:
         for text, option in candidates:
             before = self.files_count + self.unreadable
             for path in _paths(text):
-                self._visit(path if path.startswith("/") else join(self.cwd, path))
+                if self._may_go_on():
+                    self._visit(path if path.startswith("/") else join(self.cwd, path))
             if self.files_count + self.unreadable > before and len(self.found_at) < 4:
                 self.found_at.append(label_of(text, option))
 
