@@ -14,7 +14,7 @@ masking twice is masking once.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 MASK = "***"
 """What stands in place of a secret."""
@@ -123,7 +123,7 @@ def mask_text(text: str) -> str:
     return _OPTION.sub(_option, text)
 
 
-def mask_labels(labels: dict[str, str]) -> dict[str, str]:
+def mask_labels(labels: Mapping[str, str]) -> dict[str, str]:
     """Return name -> text with the values of secret names, and secrets in the others, masked."""
     return {
         name: MASK if is_secret_name(name) and value else mask_text(value)

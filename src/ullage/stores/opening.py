@@ -1,0 +1,125 @@
+"""Opens the state store's file: makes it, brings it up to date, or refuses it unharmed.
+
+Not here: what is done with it (`stores.state`), the tables (`stores.schema`).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+from ullage.core.errors import ConfigError, PermanentError
+from ullage.stores import sqlite
+from ullage.stores.schema.migrations import (
+    APPLICATION_ID,
+    SCHEMA_VERSION,
+    migrate,
+    schema_version,
+)
+
+SETTING = "ULLAGE_STATE_DIR"
+"""The variable that names another folder: the way out of most refusals."""
+_WAL_LIMIT_BYTES = 8 << 20
+"""What the log is cut back to after a checkpoint (S19)."""
+
+
+def open_writer(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
+    """Return a connection that may write, to a file that has all our tables."""
+    is_new = sqlite.private_file(path, setting=SETTING)
+    if not is_new:
+        _refuse_lost_head(path)
+    connection = sqlite.connect(path, mode="rw", busy_timeout_s=busy_timeout_s)
+    try:
+        version = _check_ours(connection, path)
+        sqlite.tighten(path)
+        _write_ahead(connection, busy_timeout_s)
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
+        if version < SCHEMA_VERSION:
+            migrate(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def open_reader(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
+    """Return a connection that cannot write, also to a file on read-only ground."""
+    if not path.exists():
+        raise ConfigError(
+            f"nothing is recorded in {path.parent} yet: run something, or set "
+            f"{SETTING} to the folder that has the record"
+        )
+    _refuse_lost_head(path)
+    connection = sqlite.connect(path, mode="ro", busy_timeout_s=busy_timeout_s)
+    try:
+        try:
+            version = _check_ours(connection, path)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CANTOPEN or _size(path, "-wal"):
+                raise
+            # a folder that cannot be written, and a file that nobody writes: as it lies there
+            connection.close()
+            connection = sqlite.connect(path, mode="ro&immutable=1", busy_timeout_s=busy_timeout_s)
+            version = _check_ours(connection, path)
+        connection.execute("PRAGMA query_only = ON")
+    except BaseException:
+        connection.close()
+        raise
+    if version == SCHEMA_VERSION:
+        return connection
+    connection.close()
+    with closing(open_writer(path, busy_timeout_s)):  # brings an older file up to date
+        return open_reader(path, busy_timeout_s)
+
+
+def _check_ours(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the schema number of the file. ConfigError if it is not ours, or newer."""
+    with sqlite.transaction(connection, kind="DEFERRED"):
+        application_id = connection.execute("PRAGMA application_id").fetchone()[0]
+        version = schema_version(connection)
+        tables_count = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if application_id != APPLICATION_ID and (application_id or version or tables_count):
+        raise ConfigError(
+            f"{path} belongs to another program: move it away, or set {SETTING} to another folder"
+        )
+    if version > SCHEMA_VERSION:
+        raise ConfigError(
+            f"{path} was written by a newer Ullage (schema {version}, this one knows "
+            f"{SCHEMA_VERSION}): upgrade ullage, or set {SETTING} to another folder"
+        )
+    return version
+
+
+def _refuse_lost_head(path: Path) -> None:
+    """Refuse an emptied file whose log still holds records: SQLite would delete that log."""
+    if path.stat().st_size == 0 and _size(path, "-wal"):
+        raise PermanentError(
+            f"{path} is damaged: it is empty but its log {path.name}-wal is not; move both away "
+            f"to start anew (Ullage deletes nothing), or set {SETTING} to another folder"
+        )
+
+
+def _write_ahead(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
+    """Switch the file to write-ahead logging, once; others may be doing the same right now."""
+    deadline_s = time.monotonic() + busy_timeout_s
+    while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+                return  # a file system without shared memory: the rollback journal is as durable
+        except sqlite3.OperationalError as error:
+            # the switch does not wait for other processes by itself
+            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not is_busy or time.monotonic() > deadline_s:
+                raise
+            time.sleep(0.005)
+
+
+def _size(path: Path, suffix: str) -> int:
+    try:
+        return Path(f"{path}{suffix}").stat().st_size
+    except FileNotFoundError:
+        return 0

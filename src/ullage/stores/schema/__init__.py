@@ -1,0 +1,1 @@
+"""The tables of the state store, as numbered steps."""

@@ -1,0 +1,163 @@
+"""What every SQLite file of Ullage shares: private files, transactions, errors in our words.
+
+Not here: what is in the files.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ullage.core.errors import (
+    AdapterError,
+    ConfigError,
+    DataError,
+    InvariantError,
+    PermanentError,
+    TransientError,
+)
+
+OLDEST_SQLITE = (3, 37, 0)
+"""The first version with STRICT tables."""
+
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_SCHEMA}
+_SIDE_FILES = ("-wal", "-shm", "-journal")
+
+
+def private_file(path: Path, *, setting: str) -> bool:
+    """Make an empty file 0600 (its folder 0700) where there is none; say whether it did.
+
+    An existing file is only looked at, never opened: closing a second descriptor would
+    drop the locks that this process holds on it. `setting` is the variable that moves the
+    file elsewhere. Raises ConfigError or PermanentError.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                raise ConfigError(
+                    f"{path} is not a regular file: move it away, or set {setting}"
+                ) from None
+            return False
+        os.close(fd)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise _from_os(error, path, setting) from error
+    return True
+
+
+def tighten(path: Path) -> None:
+    """Take everybody else's rights to our own file and its side files away."""
+    for file in (path, *(Path(f"{path}{suffix}") for suffix in _SIDE_FILES)):
+        try:
+            found = os.stat(file)
+            if found.st_mode & 0o077 and found.st_uid == os.geteuid():
+                os.chmod(file, 0o600)
+        except OSError:
+            continue  # gone meanwhile, or a read-only file system: nothing to be done
+
+
+def connect(path: Path, *, mode: str, busy_timeout_s: float) -> sqlite3.Connection:
+    """Open an existing file in autocommit mode. mode: "rw", "ro" or "ro&immutable=1"."""
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise ConfigError(
+            f"SQLite {sqlite3.sqlite_version} is too old: use a Python built with 3.37 or newer"
+        )
+    connection = sqlite3.connect(
+        f"{path.as_uri()}?mode={mode}", uri=True, timeout=busy_timeout_s, isolation_level=None
+    )
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, *, kind: str = "IMMEDIATE") -> Iterator[None]:
+    """Commit what is done inside, or nothing of it."""
+    connection.execute(f"BEGIN {kind}")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # SQLite itself rolls back on some errors
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def translated(path: Path, *, setting: str) -> Iterator[None]:
+    """Raise SQLite's and the system's errors as ours, in one line with the way out."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _from_sqlite(error, path, setting) from error
+    except OSError as error:
+        raise _from_os(error, path, setting) from error
+    except (OverflowError, UnicodeEncodeError) as error:
+        raise DataError(f"{path}: a value cannot be stored: {error}") from error
+
+
+def is_damage(error: BaseException | None) -> bool:
+    """Say whether `error` (or its cause) means that the file is no sound database."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return isinstance(error, sqlite3.Error) and code is not None and code & 0xFF in _DAMAGED
+
+
+def _from_sqlite(error: sqlite3.Error, path: Path, setting: str) -> Exception:
+    code = getattr(error, "sqlite_errorcode", None)
+    elsewhere = f"set {setting} to another folder"
+    match None if code is None else code & 0xFF:
+        case None:
+            return InvariantError(f"{path}: {error}")
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return TransientError(
+                f"{path}: another process holds the store; try again, or end the process "
+                f"(`fuser {path}` names it)"
+            )
+        case sqlite3.SQLITE_FULL:
+            return PermanentError(f"{path}: the disk is full; free some space, or {elsewhere}")
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
+            return PermanentError(
+                f"{path} is read-only; give yourself the right to write to it and its folder, "
+                f"or {elsewhere}"
+            )
+        case sqlite3.SQLITE_CANTOPEN:
+            return PermanentError(
+                f"{path} cannot be opened; check the rights on it and its folder, or {elsewhere}"
+            )
+        case sqlite3.SQLITE_IOERR:
+            return PermanentError(
+                f"{path}: the disk answered with an error ({error}); check the disk, or {elsewhere}"
+            )
+        case primary if primary in _DAMAGED or primary == sqlite3.SQLITE_ERROR:
+            return PermanentError(
+                f"{path} is damaged or not an Ullage file ({error}); move it away to start anew "
+                f"(Ullage deletes nothing), or {elsewhere}"
+            )
+        case sqlite3.SQLITE_CONSTRAINT:
+            return InvariantError(f"{path}: {error}")
+    return PermanentError(f"{path}: {error}; see `ullage doctor`, or {elsewhere}")
+
+
+def _from_os(error: OSError, path: Path, setting: str) -> AdapterError | ConfigError:
+    elsewhere = f"set {setting} to another folder"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return PermanentError(f"{path}: the disk is full; free some space, or {elsewhere}")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return ConfigError(f"{path.parent} cannot be written to ({error.strerror}); {elsewhere}")
+    return ConfigError(f"{path}: {error.strerror or error}; {elsewhere}")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new file's name durable."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,286 @@
+"""The durable record in one SQLite file: implements core.ports.StateStore and RunReader.
+
+Write-ahead log with a sync at every commit, so that what a method has returned from survives
+kill -9 and a power cut; readers and writers in several processes at once. Nothing here ever
+deletes or overwrites what was recorded: a file that cannot be used is refused, and the error
+names the way out. Not here: the tables (`stores.schema`), rows (`stores.rows`), retention.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from ullage.core.decision import RunDecision
+from ullage.core.errors import InvariantError, PermanentError
+from ullage.core.telemetry import OomEvent, SampleSeries
+from ullage.core.workload import Attempt, Outcome, Run, Workload
+from ullage.stores import rows, sqlite
+from ullage.stores.opening import SETTING, open_reader, open_writer
+from ullage.stores.record_json import from_json
+from ullage.stores.sample_blob import pack_samples, unpack_samples
+
+
+class SqliteStateStore:
+    """The state store over one file. One per process and thread; `open` makes it."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+
+    @classmethod
+    def open(
+        cls, path: Path, *, read_only: bool = False, busy_timeout_s: float = 5.0
+    ) -> SqliteStateStore:
+        """Open the store at `path`, making it (0600, its folder 0700) where there is none.
+
+        busy_timeout_s: how long to wait for another process that is writing.
+        Raises ConfigError (not ours, newer, a folder that cannot be written, nothing there
+        to read), PermanentError (damaged, read-only, disk full), TransientError (locked).
+        """
+        path = path.absolute()
+        with sqlite.translated(path, setting=SETTING):
+            connection = (
+                open_reader(path, busy_timeout_s)
+                if read_only
+                else open_writer(path, busy_timeout_s)
+            )
+        return cls(connection, path)
+
+    def close(self) -> None:
+        """Give the file back. Closing twice is closing once."""
+        self._connection.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[Callable[[str, rows.Row], sqlite3.Cursor]]:
+        """Yield `execute(sql, values)` inside one transaction that is durable at the end."""
+        with (
+            sqlite.translated(self._path, setting=SETTING),
+            sqlite.transaction(self._connection),
+        ):
+            yield self._connection.execute
+
+    @contextmanager
+    def _reading(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
+        """Yield `execute` over one consistent state of the file."""
+        with (
+            sqlite.translated(self._path, setting=SETTING),
+            sqlite.transaction(self._connection, kind="DEFERRED"),
+        ):
+            yield self._connection.execute
+
+    # -- writing ---------------------------------------------------------------------------
+
+    def begin_run(self, run: Run, decision: RunDecision | None, *, owner: str) -> None:
+        """Record a run that is about to start, its decision, and the envelope of its growth.
+
+        The envelope says up to where the limit may be raised without a further record (the
+        decision's ceiling), and holds until the run ends. A decision that is known already
+        (same inputs, same id) is referred to. InvariantError for a run id that is in use.
+        """
+        if decision is not None and decision.decision_id != run.decision_id:
+            raise InvariantError(f"run {run.run_id} names another decision than it comes with")
+        with self._writing() as execute:
+            if decision is not None:
+                execute(
+                    _insert("decision", rows.decision_row(decision))
+                    + " ON CONFLICT (decision_id) DO NOTHING",
+                    rows.decision_row(decision),
+                )
+            row = rows.run_row(run, owner=owner)
+            execute(_insert("run", row), row)
+            if decision is not None:
+                envelope: rows.Row = {
+                    "run_id": run.run_id,
+                    "decision_id": decision.decision_id,
+                    "ceiling_bytes": decision.question.bounds.ceiling_bytes,
+                    "valid_from_us": rows.instant_us(run.started_at),
+                    "valid_until_us": None if run.known_at is None else row["known_at_us"],
+                }
+                execute(_insert("envelope", envelope), envelope)
+
+    def add_attempt(self, run_id: str, attempt: Attempt, samples: SampleSeries) -> None:
+        """Record one ended attempt and its samples; said again, the last word counts."""
+        packed: rows.Row = {
+            "run_id": run_id,
+            "attempt": attempt.number,
+            "samples_count": len(samples),
+            "packed": pack_samples(samples),
+        }
+        with self._writing() as execute:
+            _put(execute, "attempt", rows.attempt_row(run_id, attempt), ("run_id", "number"))
+            _put(execute, "samples", packed, ("run_id", "attempt"))
+
+    def end_run(self, run: Run, ooms: Iterable[OomEvent]) -> None:
+        """Record the end of a run, and attempts that were not recorded before.
+
+        A run that was closed as unknown meanwhile gets its real end. InvariantError if the
+        run was never begun, has ended otherwise already, or `known_at` is None.
+        """
+        if run.known_at is None or run.outcome is None:
+            raise InvariantError(f"run {run.run_id} ends without an outcome and known_at")
+        row = rows.end_row(run)
+        with self._writing() as execute:
+            ended = execute(
+                "UPDATE run SET known_at_us = :known_at_us, outcome = :outcome,"
+                " exit_code = :exit_code, expert_costs_gbh_json = :expert_costs_gbh_json,"
+                " spent_prob_json = :spent_prob_json WHERE run_id = :run_id"
+                " AND (known_at_us IS NULL OR known_at_us = :known_at_us OR outcome = :unknown)",
+                row | {"unknown": str(Outcome.UNKNOWN)},
+            )
+            if ended.rowcount != 1:
+                raise InvariantError(f"run {run.run_id} was never begun, or has ended already")
+            for attempt in run.attempts:
+                _put(
+                    execute, "attempt", rows.attempt_row(run.run_id, attempt), ("run_id", "number")
+                )
+            for event in ooms:
+                _put(execute, "oom", rows.oom_row(event), ("run_id", "attempt", "at_us"))
+            _close_envelope(execute, row)
+
+    def close_orphans(
+        self, live_owners: Collection[str] | Callable[[str], bool], *, at: datetime
+    ) -> list[str]:
+        """Close runs whose owner is not alive as `unknown`, known at `at`; return their ids.
+
+        live_owners: the owners that live, or what says whether one does.
+        """
+        is_alive = live_owners if callable(live_owners) else live_owners.__contains__
+        query = "SELECT run_id, owner FROM run WHERE known_at_us IS NULL ORDER BY run_id"
+        with sqlite.translated(self._path, setting=SETTING):
+            still_open = self._connection.execute(query).fetchall()
+        orphans = [row["run_id"] for row in still_open if not is_alive(row["owner"])]
+        if not orphans:
+            return []  # the usual case takes no write lock
+        closed: list[str] = []
+        with self._writing() as execute:
+            for run_id in orphans:
+                row: rows.Row = {
+                    "run_id": run_id,
+                    "known_at_us": rows.instant_us(at),
+                    "outcome": str(Outcome.UNKNOWN),
+                }
+                changed = execute(
+                    "UPDATE run SET known_at_us = :known_at_us, outcome = :outcome"
+                    " WHERE run_id = :run_id AND known_at_us IS NULL",
+                    row,
+                )
+                if changed.rowcount:
+                    closed.append(run_id)
+                    _close_envelope(execute, row)
+        return closed
+
+    # -- reading ---------------------------------------------------------------------------
+
+    def runs(self, workload_key: str | None = None, *, limit: int | None = None) -> list[Run]:
+        """Return runs with their attempts, newest first."""
+        where = "" if workload_key is None else "WHERE workload_key = :key"
+        chosen = f"FROM run {where} ORDER BY started_at_us DESC, run_id DESC LIMIT :limit"
+        values = {"key": workload_key, "limit": _bounded(limit)}
+        with self._reading() as execute:
+            found = execute(f"SELECT * {chosen}", values).fetchall()
+            attempts = execute(
+                f"SELECT * FROM attempt WHERE run_id IN (SELECT run_id {chosen})"  # noqa: S608
+                " ORDER BY run_id, number",
+                values,
+            ).fetchall()
+        return rows.runs_of(found, attempts)
+
+    def workloads(self) -> list[tuple[Workload, int, datetime]]:
+        """Return (workload as last seen, number of runs, last start), latest first."""
+        query = (
+            "SELECT run.*, seen.runs_count FROM run JOIN (SELECT workload_key, count(*) AS"
+            " runs_count, max(started_at_us) AS last_us FROM run GROUP BY workload_key) AS seen"
+            " ON run.workload_key = seen.workload_key AND run.started_at_us = seen.last_us"
+            " ORDER BY run.started_at_us, run.run_id"
+        )
+        with self._reading() as execute:
+            found = execute(query).fetchall()
+        latest = {row["workload_key"]: row for row in found}  # of two at one moment the last id
+        return [
+            (rows.workload_of(row), row["runs_count"], rows.instant(row["started_at_us"]))
+            for row in sorted(
+                latest.values(), key=lambda row: (-row["started_at_us"], row["workload_key"])
+            )
+        ]
+
+    def ooms(self, workload_key: str | None = None, *, limit: int | None = None) -> list[OomEvent]:
+        """Return OOM events, newest first."""
+        where = "" if workload_key is None else "WHERE workload_key = :key"
+        query = f"SELECT * FROM oom {where} ORDER BY at_us DESC, run_id DESC LIMIT :limit"  # noqa: S608
+        with self._reading() as execute:
+            found = execute(query, {"key": workload_key, "limit": _bounded(limit)}).fetchall()
+        return [rows.oom_of(row) for row in found]
+
+    def decision(self, decision_id: str) -> RunDecision | None:
+        """Return a recorded decision, or None."""
+        with self._reading() as execute:
+            query = "SELECT record_json FROM decision WHERE decision_id = :id"
+            row = execute(query, {"id": decision_id}).fetchone()
+        return None if row is None else from_json(RunDecision, row["record_json"])
+
+    def samples(self, run_id: str, attempt: int) -> SampleSeries:
+        """Return the samples of one attempt (empty if there are none)."""
+        with self._reading() as execute:
+            query = "SELECT packed FROM samples WHERE run_id = :run_id AND attempt = :attempt"
+            row = execute(query, {"run_id": run_id, "attempt": attempt}).fetchone()
+        return SampleSeries() if row is None else unpack_samples(row["packed"])
+
+    def counts(self) -> dict[str, int]:
+        """Return how much is recorded: workloads, runs, attempts, decisions, OOM events."""
+        query = (
+            "SELECT (SELECT count(DISTINCT workload_key) FROM run) AS workloads,"
+            " (SELECT count(*) FROM run) AS runs, (SELECT count(*) FROM attempt) AS attempts,"
+            " (SELECT count(*) FROM decision) AS decisions, (SELECT count(*) FROM oom) AS ooms"
+        )
+        with self._reading() as execute:
+            return dict(execute(query).fetchone())
+
+    def integrity(self) -> list[str]:
+        """Return what is wrong with the file, one line each; empty when it is sound.
+
+        Reads the whole file: pages, indexes, references, and every record's own form.
+        """
+        faults: list[str] = []
+        try:
+            with self._reading() as execute:
+                for row in execute("PRAGMA integrity_check(20)"):
+                    if row[0] != "ok":
+                        faults.extend(str(row[0]).splitlines())
+                faults.extend(
+                    f"a row of {row[0]} refers to nothing in {row[2]}"
+                    for row in execute("PRAGMA foreign_key_check")
+                )
+        except PermanentError as error:
+            return [*faults, str(error)]
+        return faults
+
+
+# -- statements --------------------------------------------------------------------------------
+
+
+def _insert(table: str, row: rows.Row) -> str:
+    """Return an INSERT with bound values; names come from `stores.rows`, never from outside."""
+    return f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join(f':{n}' for n in row)})"  # noqa: S608
+
+
+def _put(
+    execute: Callable[[str, rows.Row], sqlite3.Cursor],
+    table: str,
+    row: rows.Row,
+    key: tuple[str, ...],
+) -> None:
+    """Insert a row, or update the one with the same key."""
+    changes = ", ".join(f"{name} = excluded.{name}" for name in row if name not in key)
+    execute(f"{_insert(table, row)} ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes}", row)
+
+
+def _close_envelope(execute: Callable[[str, rows.Row], sqlite3.Cursor], row: rows.Row) -> None:
+    execute("UPDATE envelope SET valid_until_us = :known_at_us WHERE run_id = :run_id", row)
+
+
+def _bounded(limit: int | None) -> int:
+    return 1 << 62 if limit is None else limit
