@@ -6,7 +6,6 @@ Not here: what is done with it (`stores.state`), the tables (`stores.schema`).
 from __future__ import annotations
 
 import sqlite3
-import time
 from contextlib import closing
 from pathlib import Path
 
@@ -34,7 +33,7 @@ def open_writer(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
     try:
         version = _check_ours(connection, path)
         sqlite.tighten(path)
-        _write_ahead(connection, busy_timeout_s)
+        sqlite.write_ahead(connection, busy_timeout_s=busy_timeout_s)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
@@ -59,7 +58,7 @@ def open_reader(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
         try:
             version = _check_ours(connection, path)
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CANTOPEN or _size(path, "-wal"):
+            if sqlite.primary_code(error) != sqlite3.SQLITE_CANTOPEN or _size(path, "-wal"):
                 raise
             # a folder that cannot be written, and a file that nobody writes: as it lies there
             connection.close()
@@ -101,21 +100,6 @@ def _refuse_lost_head(path: Path) -> None:
             f"{path} is damaged: it is empty but its log {path.name}-wal is not; move both away "
             f"to start anew (Ullage deletes nothing), or set {SETTING} to another folder"
         )
-
-
-def _write_ahead(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
-    """Switch the file to write-ahead logging, once; others may be doing the same right now."""
-    deadline_s = time.monotonic() + busy_timeout_s
-    while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-        try:
-            if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
-                return  # a file system without shared memory: the rollback journal is as durable
-        except sqlite3.OperationalError as error:
-            # the switch does not wait for other processes by itself
-            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-            if not is_busy or time.monotonic() > deadline_s:
-                raise
-            time.sleep(0.005)
 
 
 def _size(path: Path, suffix: str) -> int:

@@ -9,6 +9,7 @@ import errno
 import os
 import sqlite3
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,6 +78,21 @@ def connect(path: Path, *, mode: str, busy_timeout_s: float) -> sqlite3.Connecti
     return connection
 
 
+def write_ahead(connection: sqlite3.Connection, *, busy_timeout_s: float) -> None:
+    """Switch the file to write-ahead logging, once; others may be doing the same right now."""
+    deadline_s = time.monotonic() + busy_timeout_s
+    while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+                return  # a file system without shared memory: the rollback journal is as durable
+        except sqlite3.OperationalError as error:
+            # the switch does not wait for other processes by itself
+            is_busy = primary_code(error) == sqlite3.SQLITE_BUSY
+            if not is_busy or time.monotonic() > deadline_s:
+                raise
+            time.sleep(0.005)
+
+
 @contextmanager
 def transaction(connection: sqlite3.Connection, *, kind: str = "IMMEDIATE") -> Iterator[None]:
     """Commit what is done inside, or nothing of it."""
@@ -103,16 +119,20 @@ def translated(path: Path, *, setting: str) -> Iterator[None]:
         raise DataError(f"{path}: a value cannot be stored: {error}") from error
 
 
-def is_damage(error: BaseException | None) -> bool:
-    """Say whether `error` (or its cause) means that the file is no sound database."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return isinstance(error, sqlite3.Error) and code is not None and code & 0xFF in _DAMAGED
+def primary_code(error: sqlite3.Error) -> int | None:
+    """Return SQLite's primary result code, None where the error is Python's own."""
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Say whether `error` means that the file is no sound database."""
+    return primary_code(error) in _DAMAGED
 
 
 def _from_sqlite(error: sqlite3.Error, path: Path, setting: str) -> Exception:
-    code = getattr(error, "sqlite_errorcode", None)
     elsewhere = f"set {setting} to another folder"
-    match None if code is None else code & 0xFF:
+    match primary_code(error):
         case None:
             return InvariantError(f"{path}: {error}")
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ullage.core.decision import RunDecision
-from ullage.core.errors import InvariantError, PermanentError
+from ullage.core.errors import DataError, InvariantError, PermanentError
 from ullage.core.telemetry import OomEvent, SampleSeries
 from ullage.core.workload import Attempt, Outcome, Run, Workload
 from ullage.stores import rows, sqlite
@@ -242,7 +242,7 @@ class SqliteStateStore:
     def integrity(self) -> list[str]:
         """Return what is wrong with the file, one line each; empty when it is sound.
 
-        Reads the whole file: pages, indexes, references, and every record's own form.
+        Reads the whole file: pages, indexes, references, and each run and OOM event.
         """
         faults: list[str] = []
         try:
@@ -254,8 +254,11 @@ class SqliteStateStore:
                     f"a row of {row[0]} refers to nothing in {row[2]}"
                     for row in execute("PRAGMA foreign_key_check")
                 )
-        except PermanentError as error:
-            return [*faults, str(error)]
+            if not faults:
+                self.runs()
+                self.ooms()
+        except (PermanentError, DataError) as error:
+            faults.append(str(error))
         return faults
 
 
