@@ -141,7 +141,9 @@ def test_unknown_is_said_as_unknown() -> None:
 def test_savings_are_against_the_request_and_only_where_it_would_have_lasted() -> None:
     asked = decision(Reason.REQUEST, request_bytes=4 * GIB)
     cheap = run(attempt(reserved_byte_seconds=1.0 * GIB * 3600, runtime=timedelta(hours=1)))
-    assert "a fixed 4.00 GiB would cost 0.0107 USD more" in block(cheap, asked)
+    assert "75 % less than a fixed 4.00 GiB (0.0142 USD)" in block(cheap, asked)
+    dear = run(attempt(reserved_byte_seconds=6.0 * GIB * 3600, runtime=timedelta(hours=1)))
+    assert "50 % more than a fixed 4.00 GiB" in block(dear, asked)
     small = decision(Reason.REQUEST, request_bytes=512 * MIB)
     assert "a fixed 512 MiB would have been OOM-killed" in block(cheap, small)
     same = run(attempt(reserved_byte_seconds=4.0 * GIB * 20))

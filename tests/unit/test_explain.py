@@ -148,3 +148,15 @@ def test_prices_are_those_given() -> None:
     runs = [run(attempt(runtime=timedelta(hours=1)))]
     found = explain_decision(made, runs, workload=WORKLOAD, price=price)
     assert found.cost_usd == pytest.approx(1.0)
+
+
+def test_the_ceiling_at_once_is_not_called_learned() -> None:
+    sentence = why(decision(Reason.NO_RETRY_LEFT, Reason.LEARNED))
+    assert "ceiling at once" in sentence
+    assert "learned" not in sentence
+
+
+def test_one_run_is_no_comparison_of_rules() -> None:
+    sentence = why(decision(runs_used=1))
+    assert "1 past run: the only peak known so far" in sentence
+    assert "cost least" not in sentence

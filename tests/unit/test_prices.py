@@ -11,6 +11,7 @@ from ullage.core.prices import (
     MemoryPrice,
     format_gib_hours,
     format_usd,
+    format_usd_of_run,
     gib_hours,
     memory_cost_usd,
 )
@@ -64,3 +65,16 @@ def test_amounts_for_people(amount: float, text: str) -> None:
 )
 def test_memory_time_for_people(hours: float, text: str) -> None:
     assert format_gib_hours(hours * GIB * 3600) == text
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        (0.25, "0.25 USD"),
+        (0.000016, "0.016 USD per 1,000 such runs"),
+        (1e-7, "less than 0.01 USD per 1,000 such runs"),
+        (0, "0 USD"),
+    ],
+)
+def test_cheap_runs_are_priced_by_the_thousand(amount: float, text: str) -> None:
+    assert format_usd_of_run(amount) == text

@@ -166,11 +166,13 @@ def format_usd(amount_usd: float) -> str:
 def format_usd_of_run(amount_usd: float) -> str:
     """Return what one run costs, for 1,000 runs where one costs less than a cent.
 
-    >>> format_usd_of_run(0.25), format_usd_of_run(0.000016)
-    ('0.25 USD', '0.016 USD per 1,000 such runs')
+    >>> format_usd_of_run(0.25), format_usd_of_run(0.000016), format_usd_of_run(0.0000016)
+    ('0.25 USD', '0.016 USD per 1,000 such runs', 'less than 0.01 USD per 1,000 such runs')
     """
-    if abs(amount_usd) >= 0.01:
+    if abs(amount_usd) >= 0.01 or amount_usd == 0:
         return format_usd(amount_usd)
+    if abs(amount_usd) < 0.00001:
+        return "less than 0.01 USD per 1,000 such runs"
     return f"{format_usd(amount_usd * 1000)} per 1,000 such runs"
 
 

@@ -207,11 +207,12 @@ def _against_request(
         return ""
     if last.peak_bytes > request:
         return f", a fixed {asked} would have been OOM-killed"
-    difference = request * last.runtime.total_seconds() - reserved
-    if abs(difference) < 0.01 * reserved:
+    fixed = request * last.runtime.total_seconds()
+    share = 1 - reserved / fixed if fixed > 0 else 0.0
+    if abs(share) < 0.01:
         return f", the same as a fixed {asked}"
-    amount = format_usd_of_run(memory_cost_usd(abs(difference), prices))
-    return f", a fixed {asked} would cost {amount} {'more' if difference > 0 else 'less'}"
+    words = f"{share * 100:.0f} % less" if share > 0 else f"{-share * 100:.0f} % more"
+    return f", {words} than a fixed {asked} ({format_usd_of_run(memory_cost_usd(fixed, prices))})"
 
 
 def _next(run: Run, decision: RunDecision | None, following: RunDecision | None) -> list[str]:

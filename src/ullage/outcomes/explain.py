@@ -39,6 +39,7 @@ EXPERT_WORDS: Mapping[str, str] = {
 _LEADING = (
     Reason.FIXED,
     Reason.OBSERVE,
+    Reason.NO_RETRY_LEFT,
     Reason.MODEL_FALLBACK,
     Reason.LEARNED,
     Reason.POOLED_PRIOR,
@@ -48,7 +49,6 @@ _LEADING = (
 _MODIFIERS: Mapping[Reason, str] = {
     Reason.REGIME_CHANGE: "older runs are left out because recent ones exceeded what they foretold",
     Reason.RAISED_ABOVE_FAILED: "it is above the limit that has just failed",
-    Reason.NO_RETRY_LEFT: "neither a retry nor growth is left, so it is the ceiling at once",
     Reason.CLAMPED_TO_CEILING: "it is cut to the ceiling",
     Reason.CLAMPED_TO_FLOOR: "it is lifted to the floor of the platform",
 }
@@ -229,7 +229,7 @@ def format_prob(prob: float) -> str:
         return "below 0.1 %"
     if prob > 0.999:
         return "above 99.9 %"
-    return f"{prob * 100:.1f} %" if prob < 0.1 else f"{prob * 100:.0f} %"
+    return f"{prob * 100:.0f} %" if 0.1 <= prob <= 0.9 else f"{prob * 100:.1f} %"
 
 
 def format_feature(name: str, value: float) -> str:
@@ -253,6 +253,8 @@ def _leading_words(reason: Reason | None, decision: RunDecision) -> str:
             return "because the user fixed it: it does not grow"
         case Reason.OBSERVE:
             return f"would be the limit ({runs} known), but nothing is limited, only measured"
+        case Reason.NO_RETRY_LEFT:
+            return f"is the ceiling at once: neither a retry nor growth is left ({runs} known)"
         case Reason.MODEL_FALLBACK:
             return (
                 f"is the largest of {runs} with 15 % on top, because the model's answer was unfit"
@@ -273,6 +275,8 @@ def _leading_words(reason: Reason | None, decision: RunDecision) -> str:
 
 def _learned_words(decision: RunDecision) -> str:
     recommendation = decision.recommendation
+    if recommendation.runs_used == 1:
+        return "the only peak known so far, and room above it"
     feature = recommendation.feature or "the input"
     value = decision.question.features.numbers.get(feature)
     if value is not None:
