@@ -35,6 +35,8 @@ NARROW_RANK = 0.08
 WIDE_RANK = 0.25
 _LEAST_PREDICTION = 0.25
 """No line goes below this share of the smallest peak seen."""
+_FARTHEST_LOG = 10.0
+"""No log line goes farther than e^10 from the peaks seen: for the arithmetic's sake."""
 _LEAST_FREEDOM = 0.05
 """1 - h at least: a point that bends the line to itself still says something."""
 
@@ -242,10 +244,11 @@ def _lines(seen: Evidence) -> dict[str, _Base]:
         log_line = fit_line(np.log(x), np.log(y))
         if log_line is not None:
             log_x = np.log(np.where(seen.x > 0, seen.x, np.nan))
-            logs = _base(seen, log_line, log_x, float(np.log(seen.x_now)), least=-np.inf)
+            lowest, highest = np.log(y.min()) - _FARTHEST_LOG, np.log(y.max()) + _FARTHEST_LOG
+            logs = _base(seen, log_line, log_x, float(np.log(seen.x_now)), least=lowest)
             bases["log_line"] = _Base(
-                now=float(np.exp(min(logs.now, 50.0))),
-                left_out=np.exp(np.minimum(logs.left_out, 50.0)),
+                now=float(np.exp(min(logs.now, highest))),
+                left_out=np.exp(np.minimum(logs.left_out, highest)),
                 shrink=logs.shrink,
                 widen=logs.widen,
             )
