@@ -55,14 +55,11 @@ def test_only_runs_under_the_budget_count_where_it_is_recorded() -> None:
     assert target_share(history, 0.02) == pytest.approx(0.04)
 
 
-def test_related_workloads_make_up_missing_curves() -> None:
-    other = tuple([0.5] * len(FAILURE_GRID_GBH))
-    own = run_history([1.0] * 3, spent_prob=(FLAT, (), (0.1, 0.2)))
-    related = run_history([1.0] * 40, spent_prob=(other,) * 40)
-    curves = recent_curves(own, related)
-    assert len(curves) == RECENT_DECISIONS
-    assert curves[-1] == FLAT
-    assert curves[0] == other
-    full = run_history([1.0] * 30, spent_prob=(FLAT,) * 30)
-    assert recent_curves(full, related) == [FLAT] * RECENT_DECISIONS
-    assert recent_curves(own, None) == [FLAT]
+def test_the_latest_whole_curves_are_pooled() -> None:
+    history = run_history([1.0] * 3, spent_prob=(FLAT, (), (0.1, 0.2)))
+    assert recent_curves(history) == [FLAT]
+    older = tuple([0.5] * len(FAILURE_GRID_GBH))
+    many = run_history(
+        [1.0] * (RECENT_DECISIONS + 5), spent_prob=(older,) * 5 + (FLAT,) * RECENT_DECISIONS
+    )
+    assert recent_curves(many) == [FLAT] * RECENT_DECISIONS

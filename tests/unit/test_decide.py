@@ -76,6 +76,18 @@ def test_a_policy_that_breaks_is_heard() -> None:
         decide_run(HISTORY, run_question(), Broken((1,)))
 
 
+def test_a_policy_that_overspends_its_budget_falls_back_if_that_is_safer() -> None:
+    curves = ((0.1,),) * 20
+    history = run_history([300 * MIB] * 20, first_failed=range(15, 20), spent_prob=curves)
+    low = decide_run(history, run_question(), Says((310 * MIB, GIB)))
+    assert low.ladder.limit_bytes == (345 * MIB,)
+    assert low.reasons == (Reason.MODEL_FALLBACK,)
+    high = decide_run(history, run_question(), Says((GIB,)))
+    assert high.limit_bytes == GIB
+    growing = decide_run(history, run_question(can_grow=True), Says((310 * MIB,)))
+    assert growing.limit_bytes == 310 * MIB
+
+
 def test_fallback_obeys_the_other_guards() -> None:
     assert _decide(NAN, ceiling_bytes=300 * MIB).limit_bytes == 300 * MIB
     assert _decide(NAN, failed_limits_bytes=(345 * MIB,)).limit_bytes > 345 * MIB

@@ -12,6 +12,7 @@ from ullage.core.guardrails import (
     clamp_reasons,
     fallback_ladder,
     in_whole_mib,
+    is_overspent,
     is_sound,
     within_bounds,
 )
@@ -69,6 +70,20 @@ def test_the_fallback_is_the_largest_peak_and_some() -> None:
     assert fallback_ladder(nothing, run_question()).limit_bytes == (64 * GIB,)
     poisoned = run_history([NAN, 100 * MIB])
     assert fallback_ladder(poisoned, run_question()).limit_bytes == (115 * MIB,)
+
+
+@pytest.mark.parametrize(
+    ("runs", "failures", "overspent"),
+    [(20, 3, True), (20, 2, False), (100, 7, False), (100, 8, True), (5, 0, False), (1, 1, True)],
+)
+def test_far_more_failures_than_the_budget(runs: int, failures: int, overspent: bool) -> None:
+    curves = ((0.1,),) * runs
+    history = run_history([GIB] * runs, first_failed=range(failures), spent_prob=curves)
+    assert is_overspent(history, 0.02) is overspent
+    # Runs that were not under the budget say nothing about it.
+    history = run_history([GIB] * runs, first_failed=range(failures), spent_prob=((),) * runs)
+    assert not is_overspent(history, 0.02)
+    assert not is_overspent(run_history([GIB] * runs, first_failed=range(failures)), 0.02)
 
 
 def test_whole_mib_rounded_up_and_merged() -> None:

@@ -106,7 +106,7 @@ def test_what_is_booked() -> None:
     assert bytes_to_book(100 * MIB, 4 * GIB, has_evidence=True) == 4 * GIB
     assert bytes_to_book(100 * MIB, 4 * GIB, has_evidence=False) == 512 * MIB
     assert bytes_to_book(1000 * MIB, 4 * GIB, has_evidence=False) == 1200 * MIB
-    assert bytes_to_book(1000 * MIB, 1100 * MIB, has_evidence=False) == 1100 * MIB
+    assert bytes_to_book(100 * MIB, 200 * MIB, has_evidence=False) == 512 * MIB
 
 
 def test_the_rule_loads_no_numpy() -> None:

@@ -22,6 +22,7 @@ from ullage.core.guardrails import (
     clamp_reasons,
     fallback_ladder,
     in_whole_mib,
+    is_overspent,
     is_sound,
     within_bounds,
 )
@@ -63,6 +64,10 @@ def _guarded(
     if not is_sound(ladder):
         ladder = fallback_ladder(history, question)
         reasons = [Reason.MODEL_FALLBACK]
+    elif not question.can_grow and is_overspent(history, question.failure_budget_ratio):
+        safe = fallback_ladder(history, question)
+        if safe.limit_bytes[0] > ladder.limit_bytes[0]:
+            ladder, reasons = safe, [Reason.MODEL_FALLBACK]
     ladder = in_whole_mib(ladder)
     failed_bytes = max(question.failed_limits_bytes, default=0)
     if failed_bytes:

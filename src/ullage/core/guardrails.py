@@ -18,6 +18,12 @@ from ullage.core.view import RunHistory
 FALLBACK_RATIO = 1.15
 """The fallback's limit is the largest peak seen times this."""
 
+OVERSPENT_RATIO = 2.0
+OVERSPENT_CONFIDENCE = 0.95
+OVERSPENT_RUNS = 100
+"""A policy has overspent where the last 100 first attempts under the budget failed more often
+than twice the budget explains, with 95 % (one-sided, binomial) confidence."""
+
 
 def lowest_limit(bounds: Bounds) -> int:
     """Return the least limit that `bounds` allow: the floor in whole MiB, at most the ceiling."""
@@ -63,6 +69,25 @@ def fallback_ladder(history: RunHistory, question: RunQuestion) -> Ladder:
     else:
         limit = question.request_bytes or question.bounds.ceiling_bytes
     return Ladder(limit_bytes=(limit,), oom_prob=(1 / (len(peaks) + 1),))
+
+
+def is_overspent(history: RunHistory, budget_ratio: float) -> bool:
+    """Say whether first attempts under the budget fail far more often than it allows (S14).
+
+    True where P(X >= failures) <= 5 % for X ~ Binomial(n, 2 x budget). Runs that were not
+    under the budget (grown, fixed) do not count; where that is not recorded: False.
+
+    Worked: budget 2 %: 3 of 20 runs (P = 4.4 %) is overspent, 2 of 20 (19 %) is not.
+    """
+    under = [
+        bool(failed)
+        for failed, curve in zip(history.first_failed, history.spent_prob, strict=False)
+        if curve
+    ][-OVERSPENT_RUNS:]
+    n, failures = len(under), sum(under)
+    chance = min(1.0, OVERSPENT_RATIO * budget_ratio)
+    fewer = sum(math.comb(n, k) * chance**k * (1 - chance) ** (n - k) for k in range(failures))
+    return failures > 0 and 1 - fewer <= 1 - OVERSPENT_CONFIDENCE
 
 
 def in_whole_mib(ladder: Ladder) -> Ladder:

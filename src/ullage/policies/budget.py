@@ -21,7 +21,7 @@ FAILURE_GRID_GBH: Floats = np.concatenate(([0.0], np.logspace(-9.0, 7.0, 49)))
 """The shared grid of failure prices: 0, then a millionth of a byte-year up to a data centre's
 day, a factor of 2.15 apart. Fixed for ever, or stored curves lose their meaning."""
 
-RECENT_DECISIONS = 20
+RECENT_DECISIONS = 100
 """So many past curves are pooled with the present one (older ones knew less)."""
 HORIZON_RUNS = 25
 """What was over- or underspent is made good over so many runs."""
@@ -29,20 +29,15 @@ CORRECTION_LIMIT = 4.0
 """The corrected budget stays within budget / 4 .. budget x 4."""
 
 
-def recent_curves(history: RunHistory, related: RunHistory | None) -> list[tuple[float, ...]]:
+def recent_curves(history: RunHistory) -> list[tuple[float, ...]]:
     """Return the stored curves of the latest RECENT_DECISIONS that were under the budget.
 
-    The workload's own; while they are fewer, the latest of related workloads make up the
-    number (GB-hours cost the same everywhere, so one price for all is the cheapest).
+    Only the workload's own: a few curves of unlike workloads are a worse guess of what
+    this one will spend than the present decision alone (measured: more waste, no fewer
+    failures).
     """
-    own = _whole_curves(history)[-RECENT_DECISIONS:]
-    missing = RECENT_DECISIONS - len(own)
-    others = [] if related is None or missing == 0 else _whole_curves(related)[-missing:]
-    return others + own
-
-
-def _whole_curves(history: RunHistory) -> list[tuple[float, ...]]:
-    return [curve for curve in history.spent_prob if len(curve) == len(FAILURE_GRID_GBH)]
+    whole = [curve for curve in history.spent_prob if len(curve) == len(FAILURE_GRID_GBH)]
+    return whole[-RECENT_DECISIONS:]
 
 
 def target_share(history: RunHistory, budget_ratio: float) -> float:

@@ -84,11 +84,10 @@ def bytes_to_book(need_bytes: int, limit_bytes: int, *, has_evidence: bool) -> i
     """Return what a run should book in the host's ledger.
 
     With evidence (the limit rests on history): the limit. Without: max(512 MiB, 1.2 x
-    need so far), but no more than the limit, which it cannot exceed.
+    need so far), even where the limit is lower: it will be asked to grow.
 
     Worked: need 1000 MiB under 4096 MiB without evidence -> 1200 MiB.
     """
     if has_evidence:
         return limit_bytes
-    guess = max(NO_EVIDENCE_BYTES, round_up(need_bytes * NO_EVIDENCE_RATIO))
-    return min(guess, limit_bytes)
+    return max(NO_EVIDENCE_BYTES, round_up(need_bytes * NO_EVIDENCE_RATIO))

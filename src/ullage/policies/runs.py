@@ -63,7 +63,7 @@ class UllageRunPolicy:
         leader = choose_leader(history, seen, readings)
         peaks = {r.expert.name: p for r in readings if (p := distribution(seen, r)) is not None}
         name = leader.expert.name if leader.expert.name in peaks else "constant"
-        price_gbh, spent = self._price(history, related, question, peaks[name])
+        price_gbh, spent = self._price(history, question, peaks[name])
         ladders = self._expert_ladders(question, peaks, price_gbh)
         ladder = self._ladder(question, peaks[name], ladders[name])
         reasons = (Reason.LEARNED, Reason.REGIME_CHANGE) if since else (Reason.LEARNED,)
@@ -81,11 +81,7 @@ class UllageRunPolicy:
         return _for_last_attempt(answer, question)
 
     def _price(
-        self,
-        history: RunHistory,
-        related: RunHistory | None,
-        question: RunQuestion,
-        peak: PeakDistribution,
+        self, history: RunHistory, question: RunQuestion, peak: PeakDistribution
     ) -> tuple[float, tuple[float, ...]]:
         """Return the price of a failure in GBh, and what this decision spends at each price."""
         if question.prices.failure_gbh is not None:
@@ -94,7 +90,7 @@ class UllageRunPolicy:
         solution = solve([choice], FAILURE_GRID_GBH, question.prices)
         curve = np.minimum.accumulate(solution.prob_first)
         target = target_share(history, question.failure_budget_ratio)
-        at = choose_price(curve, recent_curves(history, related), target)
+        at = choose_price(curve, recent_curves(history), target)
         return float(FAILURE_GRID_GBH[at]), tuple(float(p) for p in curve)
 
     def _choice(self, question: RunQuestion, peak: PeakDistribution) -> Candidates:

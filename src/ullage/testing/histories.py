@@ -34,7 +34,7 @@ def run_history(
     at = np.arange(n)
     return RunHistory(
         run_ids=tuple(f"run-{i}" for i in range(n)),
-        known_at_s=at * 60.0,
+        known_at_s=np.array(at * 60.0, float),
         peak_bytes=np.array(peaks, float),
         is_censored=np.isin(at, list(censored)),
         runtime_s=np.broadcast_to(np.array(runtime_s, float), (n,)).copy(),
