@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -146,40 +147,36 @@ def _text(text: str) -> str:
 # -- out of rows ---------------------------------------------------------------------------
 
 
+@contextmanager
+def checked(what: str) -> Iterator[None]:
+    """Raise DataError naming `what` where a row holds what cannot have been written."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, OverflowError, AttributeError) as error:
+        raise DataError(f"{what} is damaged ({error!s:.120}); see `ullage doctor`") from error
+
+
 def workload_of(row: sqlite3.Row) -> Workload:
     """Return the workload of a run's row."""
-    return Workload(
-        key=row["workload_key"],
-        key_reason=row["key_reason"],
-        command=tuple(json.loads(row["command_json"])),
-    )
+    with checked(f"the record of run {row['run_id']!a:.40}"):
+        return Workload(
+            key=row["workload_key"],
+            key_reason=row["key_reason"],
+            command=tuple(map(str, json.loads(row["command_json"]))),
+        )
 
 
 def runs_of(rows: Iterable[sqlite3.Row], attempts: Iterable[sqlite3.Row]) -> list[Run]:
-    """Return the runs of `rows` in their order, with their attempts (ordered by number).
-
-    DataError names the run whose row holds what cannot have been written.
-    """
+    """Return the runs of `rows` in their order, with their attempts (ordered by number)."""
     tried: dict[str, list[Attempt]] = {}
-    run_id = "?"
-    try:
-        for row in attempts:
-            run_id = row["run_id"]
-            tried.setdefault(run_id, []).append(_attempt_of(row))
-        runs = []
-        for row in rows:
-            run_id = row["run_id"]
-            runs.append(_run_of(row, tuple(tried.get(run_id, ()))))
-    except (ValueError, TypeError, KeyError, OverflowError, AttributeError) as error:
-        raise DataError(
-            f"the record of run {run_id!a:.40} is damaged ({error}); see `ullage doctor`"
-        ) from error
-    return runs
+    for row in attempts:
+        tried.setdefault(row["run_id"], []).append(_attempt_of(row))
+    return [_run_of(row, tuple(tried.get(row["run_id"], ()))) for row in rows]
 
 
 def oom_of(row: sqlite3.Row) -> OomEvent:
-    """Return the OOM event of a row. DataError if it holds what cannot have been written."""
-    try:
+    """Return the OOM event of a row."""
+    with checked(f"an OOM event of run {row['run_id']!a:.40}"):
         return OomEvent(
             run_id=row["run_id"],
             workload_key=row["workload_key"],
@@ -190,25 +187,24 @@ def oom_of(row: sqlite3.Row) -> OomEvent:
             kills=row["kills"],
             attribution=Attribution(row["attribution"]),
         )
-    except (ValueError, OverflowError) as error:
-        raise DataError(f"a recorded OOM is damaged ({error}); see `ullage doctor`") from error
 
 
 def _run_of(row: sqlite3.Row, attempts: tuple[Attempt, ...]) -> Run:
-    return Run(
-        run_id=row["run_id"],
-        workload=workload_of(row),
-        started_at=instant(row["started_at_us"]),
-        known_at=None if row["known_at_us"] is None else instant(row["known_at_us"]),
-        features=_features_of(json.loads(row["features_json"])),
-        control=_CONTROLS[row["control"]],
-        outcome=None if row["outcome"] is None else _OUTCOMES[row["outcome"]],
-        exit_code=row["exit_code"],
-        attempts=attempts,
-        decision_id=row["decision_id"],
-        expert_costs=_numbers(json.loads(row["expert_costs_gbh_json"])),
-        spent_prob=tuple(map(float, json.loads(row["spent_prob_json"]))),
-    )
+    with checked(f"the record of run {row['run_id']!a:.40}"):
+        return Run(
+            run_id=row["run_id"],
+            workload=workload_of(row),
+            started_at=instant(row["started_at_us"]),
+            known_at=None if row["known_at_us"] is None else instant(row["known_at_us"]),
+            features=_features_of(json.loads(row["features_json"])),
+            control=_CONTROLS[row["control"]],
+            outcome=None if row["outcome"] is None else _OUTCOMES[row["outcome"]],
+            exit_code=row["exit_code"],
+            attempts=attempts,
+            decision_id=row["decision_id"],
+            expert_costs=_numbers(json.loads(row["expert_costs_gbh_json"])),
+            spent_prob=tuple(map(float, json.loads(row["spent_prob_json"]))),
+        )
 
 
 def _features_of(plain: Mapping[str, dict[str, str]]) -> Features:
@@ -222,19 +218,20 @@ def _numbers(plain: Mapping[str, object]) -> dict[str, float]:
 
 
 def _attempt_of(row: sqlite3.Row) -> Attempt:
-    return Attempt(
-        number=row["number"],
-        started_at=instant(row["started_at_us"]),
-        limit_bytes=row["limit_bytes"],
-        final_limit_bytes=row["final_limit_bytes"],
-        peak_bytes=row["peak_bytes"],
-        runtime=timedelta(microseconds=row["runtime_us"]),
-        outcome=_OUTCOMES[row["outcome"]],
-        exit_code=row["exit_code"],
-        oom_kills=row["oom_kills"],
-        raises=row["raises"],
-        waits=row["waits"],
-        wait_total=timedelta(microseconds=row["wait_total_us"]),
-        reserved_byte_seconds=row["reserved_byte_seconds"],
-        used_byte_seconds=row["used_byte_seconds"],
-    )
+    with checked(f"an attempt of run {row['run_id']!a:.40}"):
+        return Attempt(
+            number=row["number"],
+            started_at=instant(row["started_at_us"]),
+            limit_bytes=row["limit_bytes"],
+            final_limit_bytes=row["final_limit_bytes"],
+            peak_bytes=row["peak_bytes"],
+            runtime=timedelta(microseconds=row["runtime_us"]),
+            outcome=_OUTCOMES[row["outcome"]],
+            exit_code=row["exit_code"],
+            oom_kills=row["oom_kills"],
+            raises=row["raises"],
+            waits=row["waits"],
+            wait_total=timedelta(microseconds=row["wait_total_us"]),
+            reserved_byte_seconds=row["reserved_byte_seconds"],
+            used_byte_seconds=row["used_byte_seconds"],
+        )

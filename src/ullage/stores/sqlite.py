@@ -27,6 +27,7 @@ OLDEST_SQLITE = (3, 37, 0)
 """The first version with STRICT tables."""
 
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_SCHEMA}
+_MOVE_AWAY = "move it away to start anew (Ullage deletes nothing)"
 _SIDE_FILES = ("-wal", "-shm", "-journal")
 
 
@@ -133,6 +134,8 @@ def is_damage(error: sqlite3.Error) -> bool:
 def _from_sqlite(error: sqlite3.Error, path: Path, setting: str) -> Exception:
     elsewhere = f"set {setting} to another folder"
     match primary_code(error):
+        case None if isinstance(error, sqlite3.OperationalError):
+            return PermanentError(f"{path} is damaged ({error}); {_MOVE_AWAY}, or {elsewhere}")
         case None:
             return InvariantError(f"{path}: {error}")
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
@@ -157,8 +160,7 @@ def _from_sqlite(error: sqlite3.Error, path: Path, setting: str) -> Exception:
             )
         case primary if primary in _DAMAGED or primary == sqlite3.SQLITE_ERROR:
             return PermanentError(
-                f"{path} is damaged or not an Ullage file ({error}); move it away to start anew "
-                f"(Ullage deletes nothing), or {elsewhere}"
+                f"{path} is damaged or not an Ullage file ({error}); {_MOVE_AWAY}, or {elsewhere}"
             )
         case sqlite3.SQLITE_CONSTRAINT:
             return InvariantError(f"{path}: {error}")
