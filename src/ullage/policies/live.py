@@ -6,6 +6,7 @@ carries a raise out (control.growth).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from ullage.core.replay import round_up
@@ -90,4 +91,4 @@ def bytes_to_book(need_bytes: int, limit_bytes: int, *, has_evidence: bool) -> i
     """
     if has_evidence:
         return limit_bytes
-    return max(NO_EVIDENCE_BYTES, round_up(need_bytes * NO_EVIDENCE_RATIO))
+    return max(NO_EVIDENCE_BYTES, math.ceil(need_bytes * NO_EVIDENCE_RATIO))
