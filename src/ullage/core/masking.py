@@ -62,7 +62,7 @@ _HEADER = re.compile(
 )
 _BEARER = re.compile(r"(?i)\b(bearer|basic|digest)(\s{1,4})([A-Za-z0-9+/=._~\-]{8,})", re.ASCII)
 _USER_INFO = re.compile(
-    r"(?<![A-Za-z0-9+.\-])([A-Za-z][A-Za-z0-9+.\-]{1,20}://)"
+    r"(?<![A-Za-z0-9+.\-])([A-Za-z][A-Za-z0-9+.\-]{0,20}://)"
     r"(?:[^\s/?#\"'@]*@(?:[^\s/?#\"'@]*@)*|(?![^\s:@/]*:\d+[/?#])[^\s/:@\"']{1,256}:[^\s@\"']{1,256}@)",
     re.ASCII,
 )

@@ -25,7 +25,7 @@ from ullage.core.booking import (
     promised_bytes,
     reserve_bytes,
 )
-from ullage.core.errors import AdapterError
+from ullage.core.errors import AdapterError, ConfigError, UllageError
 from ullage.stores import sqlite
 from ullage.stores.booking_owner import BookingOwner, claim_of, is_owned
 from ullage.stores.ledger_file import LedgerFile
@@ -181,7 +181,7 @@ class HostBooking:
         try:
             claims = self._ledger.claims()
             self._others = [claim for claim in claims if claim.run_id != self._owner.run_id]
-        except AdapterError as error:
+        except (AdapterError, ConfigError) as error:
             self._warn(error)
         if self._is_released:
             self._ledger.close()  # asked after the end: nothing stays open
@@ -196,7 +196,7 @@ class HostBooking:
             ceiling, self._booked_bytes, self._others = self._ledger.enter(
                 self._owner, booked_bytes=booked_bytes, need_bytes=need_bytes
             )
-        except AdapterError as error:
+        except (AdapterError, ConfigError) as error:
             self._warn(error)
             return self._ceiling(need_bytes)
         return ceiling
@@ -205,7 +205,7 @@ class HostBooking:
         """Give the booking back. Twice is once; a broken ledger forgets it by itself."""
         try:
             self._ledger.leave(self._owner)
-        except AdapterError as error:
+        except (AdapterError, ConfigError) as error:
             self._warn(error)
         self._booked_bytes, self._is_released = 0, True
         self._ledger.close()
@@ -214,7 +214,7 @@ class HostBooking:
         own = self._owner.claim(self._booked_bytes, need_bytes)
         return ceiling_bytes(own, self._others, self._ledger.memory())
 
-    def _warn(self, error: AdapterError) -> None:
+    def _warn(self, error: UllageError) -> None:
         if not self._has_warned:
             _log.warning("going on without the ledger: %s", error)
             self._has_warned = True

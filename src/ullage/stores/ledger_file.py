@@ -94,6 +94,10 @@ class LedgerFile:
         sqlite.private_file(self._path, setting=_SETTING)
         found = os.stat(self._path)
         self._inode = (found.st_dev, found.st_ino)
+        if 0 < found.st_size < sqlite.SMALLEST_BYTES:
+            self._replace("it is too short")
+            self._open_file()
+            return
         connection = sqlite.connect(self._path, mode="rw", busy_timeout_s=_BUSY_TIMEOUT_S)
         try:
             self._check_ours(connection)
@@ -115,13 +119,13 @@ class LedgerFile:
                 f"{self._path} is another program's database: set {_SETTING} to another file"
             )
 
-    def _replace(self, error: sqlite3.DatabaseError) -> None:
+    def _replace(self, why: object) -> None:
         """Move the damaged file aside: bookings are made again, history it has none."""
         self.close()
         if not self._is_in_place():
             return  # another process has replaced it already
         aside = Path(f"{self._path}.damaged")
-        _log.warning("ledger %s is damaged (%s): moved to %s", self._path, error, aside.name)
+        _log.warning("ledger %s is damaged (%s): moved to %s", self._path, why, aside.name)
         for suffix in ("-wal", "-shm"):
             Path(f"{self._path}{suffix}").unlink(missing_ok=True)
         os.replace(self._path, aside)

@@ -94,11 +94,13 @@ def _check_ours(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def _refuse_lost_head(path: Path) -> None:
-    """Refuse an emptied file whose log still holds records: SQLite would delete that log."""
-    if path.stat().st_size == 0 and _size(path, "-wal"):
+    """Refuse what SQLite would take for a new file: it would overwrite it and delete its log."""
+    length_bytes = path.stat().st_size
+    if 0 < length_bytes < sqlite.SMALLEST_BYTES or (length_bytes == 0 and _size(path, "-wal")):
         raise PermanentError(
-            f"{path} is damaged: it is empty but its log {path.name}-wal is not; move both away "
-            f"to start anew (Ullage deletes nothing), or set {SETTING} to another folder"
+            f"{path} is damaged: only {length_bytes} bytes are left of it; move it and its log "
+            f"{path.name}-wal away to start anew (Ullage deletes nothing), or set {SETTING} to "
+            "another folder"
         )
 
 

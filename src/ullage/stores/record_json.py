@@ -37,7 +37,7 @@ def from_json(kind: type[_Record], text: str) -> _Record:
         record: _Record = _record(kind, json.loads(text))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DataError(
-            f"a recorded {kind.__name__} is damaged ({error}); see `ullage doctor`"
+            f"a recorded {kind.__name__} is damaged ({str(error)!a:.120}); see `ullage doctor`"
         ) from error
     return record
 

@@ -153,7 +153,7 @@ def checked(what: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, KeyError, OverflowError, AttributeError) as error:
-        raise DataError(f"{what} is damaged ({error!s:.120}); see `ullage doctor`") from error
+        raise DataError(f"{what} is damaged ({str(error)!a:.120}); see `ullage doctor`") from error
 
 
 def workload_of(row: sqlite3.Row) -> Workload:

@@ -26,6 +26,9 @@ from ullage.core.errors import (
 OLDEST_SQLITE = (3, 37, 0)
 """The first version with STRICT tables."""
 
+SMALLEST_BYTES = 512
+"""No database is shorter; SQLite takes a shorter file for a new one and overwrites it."""
+
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_SCHEMA}
 _MOVE_AWAY = "move it away to start anew (Ullage deletes nothing)"
 _SIDE_FILES = ("-wal", "-shm", "-journal")
@@ -116,8 +119,12 @@ def translated(path: Path, *, setting: str) -> Iterator[None]:
         raise _from_sqlite(error, path, setting) from error
     except OSError as error:
         raise _from_os(error, path, setting) from error
+    except UnicodeDecodeError as error:
+        raise PermanentError(
+            f"{path} is damaged ({error.reason}); {_MOVE_AWAY}, or set {setting} to another place"
+        ) from error
     except (OverflowError, UnicodeEncodeError) as error:
-        raise DataError(f"{path}: a value cannot be stored: {error}") from error
+        raise DataError(f"{path}: a value cannot be stored: {_one_line(error)}") from error
 
 
 def primary_code(error: sqlite3.Error) -> int | None:
@@ -132,12 +139,14 @@ def is_damage(error: sqlite3.Error) -> bool:
 
 
 def _from_sqlite(error: sqlite3.Error, path: Path, setting: str) -> Exception:
-    elsewhere = f"set {setting} to another folder"
+    elsewhere = f"set {setting} to another place"
     match primary_code(error):
         case None if isinstance(error, sqlite3.OperationalError):
-            return PermanentError(f"{path} is damaged ({error}); {_MOVE_AWAY}, or {elsewhere}")
+            return PermanentError(
+                f"{path} is damaged ({_one_line(error)}); {_MOVE_AWAY}, or {elsewhere}"
+            )
         case None:
-            return InvariantError(f"{path}: {error}")
+            return InvariantError(f"{path}: {_one_line(error)}")
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return TransientError(
                 f"{path}: another process holds the store; try again, or end the process "
@@ -156,19 +165,24 @@ def _from_sqlite(error: sqlite3.Error, path: Path, setting: str) -> Exception:
             )
         case sqlite3.SQLITE_IOERR:
             return PermanentError(
-                f"{path}: the disk answered with an error ({error}); check the disk, or {elsewhere}"
+                f"{path}: the disk answered with an error ({_one_line(error)}); check the disk, or {elsewhere}"
             )
         case primary if primary in _DAMAGED or primary == sqlite3.SQLITE_ERROR:
             return PermanentError(
-                f"{path} is damaged or not an Ullage file ({error}); {_MOVE_AWAY}, or {elsewhere}"
+                f"{path} is damaged or not an Ullage file ({_one_line(error)}); {_MOVE_AWAY}, or {elsewhere}"
             )
         case sqlite3.SQLITE_CONSTRAINT:
-            return InvariantError(f"{path}: {error}")
-    return PermanentError(f"{path}: {error}; see `ullage doctor`, or {elsewhere}")
+            return InvariantError(f"{path}: {_one_line(error)}")
+    return PermanentError(f"{path}: {_one_line(error)}; see `ullage doctor`, or {elsewhere}")
+
+
+def _one_line(error: Exception) -> str:
+    """Return an error's text without what a damaged file may have put into it."""
+    return str(error).encode("unicode_escape").decode("ascii")[:160]
 
 
 def _from_os(error: OSError, path: Path, setting: str) -> AdapterError | ConfigError:
-    elsewhere = f"set {setting} to another folder"
+    elsewhere = f"set {setting} to another place"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return PermanentError(f"{path}: the disk is full; free some space, or {elsewhere}")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
