@@ -165,11 +165,13 @@ def _from_sqlite(error: sqlite3.Error, path: Path, setting: str) -> Exception:
             )
         case sqlite3.SQLITE_IOERR:
             return PermanentError(
-                f"{path}: the disk answered with an error ({_one_line(error)}); check the disk, or {elsewhere}"
+                f"{path}: the disk answered with an error ({_one_line(error)}); "
+                f"check the disk, or {elsewhere}"
             )
         case primary if primary in _DAMAGED or primary == sqlite3.SQLITE_ERROR:
             return PermanentError(
-                f"{path} is damaged or not an Ullage file ({_one_line(error)}); {_MOVE_AWAY}, or {elsewhere}"
+                f"{path} is damaged or not an Ullage file ({_one_line(error)}); "
+                f"{_MOVE_AWAY}, or {elsewhere}"
             )
         case sqlite3.SQLITE_CONSTRAINT:
             return InvariantError(f"{path}: {_one_line(error)}")
