@@ -90,6 +90,47 @@ def test_several_processes_make_and_write_one_store(tmp_path: Path) -> None:
     store.close()
 
 
+MAKER = """
+import os, sys
+from pathlib import Path
+from ullage.stores.ledger import HostLedger
+from ullage.stores.state import SqliteStateStore
+
+for line in sys.stdin:
+    folder = Path(line.strip())
+    SqliteStateStore.open(folder / "state.db").close()
+    ledger = HostLedger.open(folder / "ledger.db", read_memory=lambda: (8 << 30, 16 << 30))
+    ledger.join(run_id=str(os.getpid()), pid=os.getpid())
+    print("made", flush=True)
+"""
+
+
+def test_many_that_find_nothing_make_one_file_together(tmp_path: Path) -> None:
+    """None of them takes the half-made file of another for a stranger's, or for damaged."""
+    makers = [
+        subprocess.Popen(
+            [sys.executable, "-c", MAKER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(5)
+    ]
+    for turn in range(40):
+        for maker in makers:
+            assert maker.stdin is not None
+            maker.stdin.write(f"{tmp_path / str(turn)}\n")
+            maker.stdin.flush()
+        answers = [maker.stdout.readline() for maker in makers if maker.stdout is not None]
+        if answers != ["made\n"] * 5:
+            break
+        ledger = HostLedger.open(tmp_path / str(turn) / "ledger.db", read_memory=HostDouble())
+        assert ledger.summary()[2] == 5
+    assert [maker.communicate()[1] for maker in makers] == [""] * 5
+    assert not list(tmp_path.rglob("*.damaged"))
+
+
 BOOKER = """
 import os, sys
 from pathlib import Path

@@ -112,9 +112,7 @@ class LedgerFile:
         self._connection = connection
 
     def _check_ours(self, connection: sqlite3.Connection) -> None:
-        application_id = connection.execute("PRAGMA application_id").fetchone()[0]
-        tables_count = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if application_id != _APPLICATION_ID and (application_id or tables_count):
+        if sqlite.is_foreign(connection, _APPLICATION_ID):
             raise ConfigError(
                 f"{self._path} is another program's database: set {_SETTING} to another file"
             )

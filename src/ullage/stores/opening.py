@@ -77,14 +77,11 @@ def open_reader(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
 
 def _check_ours(connection: sqlite3.Connection, path: Path) -> int:
     """Return the schema number of the file. ConfigError if it is not ours, or newer."""
-    with sqlite.transaction(connection, kind="DEFERRED"):
-        application_id = connection.execute("PRAGMA application_id").fetchone()[0]
-        version = schema_version(connection)
-        tables_count = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if application_id != APPLICATION_ID and (application_id or version or tables_count):
+    if sqlite.is_foreign(connection, APPLICATION_ID):
         raise ConfigError(
             f"{path} belongs to another program: move it away, or set {SETTING} to another folder"
         )
+    version = schema_version(connection)
     if version > SCHEMA_VERSION:
         raise ConfigError(
             f"{path} was written by a newer Ullage (schema {version}, this one knows "

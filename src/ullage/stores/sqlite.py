@@ -110,6 +110,15 @@ def transaction(connection: sqlite3.Connection, *, kind: str = "IMMEDIATE") -> I
         raise
 
 
+def is_foreign(connection: sqlite3.Connection, application_id: int) -> bool:
+    """Say whether the file is another program's: neither marked as ours nor still empty."""
+    with transaction(connection, kind="DEFERRED"):  # another process may be making it right now
+        found = connection.execute("PRAGMA application_id").fetchone()[0]
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        tables_count = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    return found != application_id and bool(found or version or tables_count)
+
+
 @contextmanager
 def translated(path: Path, *, setting: str) -> Iterator[None]:
     """Raise SQLite's and the system's errors as ours, in one line with the way out."""
