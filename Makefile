@@ -16,7 +16,6 @@ EDITABLE := install --no-index --no-deps --no-build-isolation --editable .
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header --upgrade
 
-export PYTHONDONTWRITEBYTECODE := 1
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
