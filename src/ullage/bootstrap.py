@@ -45,9 +45,7 @@ class SandboxFactory:
         self.parent, self.reason = find_parent()
         self.control = ControlKind.OBSERVE if self.parent is None else ControlKind.CGROUP1
 
-    def make(
-        self, name: str, *, threshold_ceiling_bytes: int
-    ) -> tuple[Sandbox, Callable[[int], MemorySource]]:
+    def make(self, name: str) -> tuple[Sandbox, Callable[[int], MemorySource]]:
         """Return a sandbox that is not created yet, and how to open its source."""
         if self.parent is None:
             return self._observing()
@@ -55,9 +53,7 @@ class SandboxFactory:
         from ullage.sources.cgroup1 import Cgroup1Source
 
         sandbox = Cgroup1Sandbox(self.parent, name)
-        return sandbox, lambda pid: Cgroup1Source(
-            sandbox.path, threshold_ceiling_bytes=threshold_ceiling_bytes
-        )
+        return sandbox, lambda pid: Cgroup1Source(sandbox.path)
 
     def _observing(self) -> tuple[Sandbox, Callable[[int], MemorySource]]:
         from ullage.actuators.observe import ObserveSandbox
@@ -90,7 +86,9 @@ def measure_features(argv: Sequence[str], cwd: str, given: Sequence[str]) -> Fea
     """Return what is known before the start: sizes of inputs, threads, and `given` k=v words."""
     from ullage.sources.inputs import measure_inputs, merge_features, parse_feature
 
-    return merge_features(measure_inputs(argv, cwd), [parse_feature(text) for text in given])
+    return merge_features(
+        measure_inputs(argv, cwd, environ=os.environ), [parse_feature(text) for text in given]
+    )
 
 
 def open_store(settings: Settings, *, read_only: bool = False) -> SqliteStateStore:
@@ -104,7 +102,12 @@ def open_ledger(settings: Settings) -> HostLedger:
     """Open the ledger in which all runs of this host book their memory."""
     from ullage.stores.ledger import HostLedger
 
-    return HostLedger.open(settings.ledger_path, read_memory=read_memory)
+    return HostLedger.open(
+        settings.ledger_path,
+        read_memory=read_memory,
+        reserve_ratio=settings.reserve_ratio,
+        reserve_min_bytes=settings.reserve_min_bytes,
+    )
 
 
 def ledger_joiner(settings: Settings, *, sentinel_pid: int) -> Callable[[str, str | None], Booking]:

@@ -61,9 +61,6 @@ class Settings:
     """Seconds between two readings once need is over 80 % of the limit, where the kernel's
     threshold events may not fire because of page cache."""
 
-    trigger_ratio: float = 0.9
-    """Share of the limit at which need raises it."""
-
     wait_for_memory_s: float = 60.0
     """Seconds a run may wait at its limit for memory that others hold, before the kernel
     gets its OOM killer back: longer waits look like a hang."""
@@ -272,7 +269,6 @@ _KEYS: Mapping[str, tuple[str, Callable[[object, str], object]]] = {
     "reserve_min": ("reserve_min_bytes", _quantity),
     "poll_s": ("poll_s", _between(0.001, 10)),
     "fast_poll_s": ("fast_poll_s", _between(0.0005, 10)),
-    "trigger_ratio": ("trigger_ratio", _between(0.1, 0.99)),
     "wait_for_memory_s": ("wait_for_memory_s", _between(0, 86_400)),
     "prices": ("prices", _prices),
 }

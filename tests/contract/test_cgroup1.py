@@ -37,7 +37,7 @@ class TestCgroup1(SandboxContract):
             made.append(sandbox)
 
             def open_source() -> MemorySource:
-                source = Cgroup1Source(sandbox.path, threshold_ceiling_bytes=512 * MIB)
+                source = Cgroup1Source(sandbox.path)
                 sources.append(source)
                 return source
 
@@ -54,7 +54,7 @@ class TestCgroup1(SandboxContract):
     def test_cut_below_what_is_in_use_is_refused(
         self, target: tuple[Sandbox, MemorySource]
     ) -> None:
-        sandbox, source = target
+        sandbox, _ = target
         process = self.start(sandbox, HOG, 64 * MIB, 60)
         assert process.stdout is not None
         process.stdout.readline()

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from ullage.actuators.cgroup1 import find_parent
 from ullage.testing.sandbox_contract import wait_until
 
 HOG = """
@@ -46,7 +45,6 @@ class Cli:
             **os.environ,
             "ULLAGE_STATE_DIR": str(folder / "state"),
             "ULLAGE_LEDGER": str(folder / "ledger.db"),
-            "ULLAGE_CONFIG": str(folder / "no-config.toml"),
         }
         self.env.pop("ULLAGE_RUN_ID", None)
         self.command = [sys.executable, "-m", "ullage"]
@@ -81,15 +79,6 @@ class Cli:
 @pytest.fixture
 def cli(tmp_path: Path) -> Cli:
     return Cli(tmp_path)
-
-
-@pytest.fixture
-def cgroup1() -> str:
-    """Return the directory in which `ullage run` makes its cgroups, or skip."""
-    parent, why_not = find_parent()
-    if parent is None:
-        pytest.skip(f"no cgroup v1 to write to: {why_not}")
-    return parent
 
 
 @pytest.fixture

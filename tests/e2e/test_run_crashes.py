@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import HOG, Cli
 
+from conftest import HOG, Cli
 from ullage.testing.sandbox_contract import wait_until
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("cgroup1")]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from conftest import HOG, Cli
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("cgroup1")]

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from conftest import HOG, Cli
 
 pytestmark = pytest.mark.real
@@ -105,7 +106,7 @@ def test_a_command_that_cannot_start(
         (["--limit", "1GiB", "--request", "1GiB"], "leave out"),
         (["--name", "bad name"], "not allowed"),
         (["--name", "x\x1b[31m"], "not allowed"),
-        (["--feature", "no-equals-sign"], "k=v"),
+        (["--feature", "no-equals-sign"], "NAME=VALUE"),
         (["--retries", "-1"], "retries"),
         (["--json", "/no/such/folder/file"], "missing or not writable"),
         (["--nonsense"], "nonsense"),

@@ -14,6 +14,8 @@ from ullage.core.errors import PermanentError
 from ullage.core.workload import ControlKind
 
 _UNLIMITED_BYTES = 1 << 60
+NAME_PREFIX = "ullage-r-"
+"""How the names of a run's cgroups begin: `ullage-` and the run id."""
 
 
 def find_parent() -> tuple[str | None, str]:
@@ -37,12 +39,14 @@ def find_parent() -> tuple[str | None, str]:
 def enclosing_room_bytes(path: str) -> int | None:
     """Return how much more `path` and the cgroups above it may use, or None if unlimited.
 
-    The room of one cgroup is its limit minus what it cannot drop.
+    The room of one cgroup is its limit minus what it cannot drop. A cgroup that an outer
+    `ullage run` made does not count: it grows with what is inside.
     """
     room_bytes: int | None = None
     while os.path.exists(f"{path}/memory.limit_in_bytes"):
         limit_bytes = int(_read(path, "memory.limit_in_bytes"))
-        if limit_bytes < _UNLIMITED_BYTES:
+        is_ours = os.path.basename(path).startswith(NAME_PREFIX)
+        if limit_bytes < _UNLIMITED_BYTES and not is_ours:
             left_bytes = max(0, limit_bytes - _kept_bytes(path))
             room_bytes = left_bytes if room_bytes is None else min(room_bytes, left_bytes)
         path = os.path.dirname(path)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from ullage.core.prices import PriceBook
+    from ullage.core.prices import MemoryPrice
     from ullage.demo.rounds import Demo, JobRun
 
 _BAR_CHARS = 30
@@ -42,7 +42,7 @@ def demo() -> None:
         raise typer.Exit(1) from error
 
 
-def _compare(prepared: Demo, prices: PriceBook) -> None:
+def _compare(prepared: Demo, prices: MemoryPrice) -> None:
     from ullage.core.units import format_bytes
     from ullage.demo.rounds import NAIVE_LIMIT_BYTES, run_naive_round, run_ullage_round
 
@@ -101,7 +101,7 @@ def _bar(peak_bytes: int, limit_bytes: int | None) -> str:
     return f"[{bar}]".ljust(_BAR_CHARS + 2)
 
 
-def comparison_table(before: list[JobRun], after: list[JobRun], prices: PriceBook) -> list[str]:
+def comparison_table(before: list[JobRun], after: list[JobRun], prices: MemoryPrice) -> list[str]:
     """Return the table of both rounds, a pair of lines per job, and the totals."""
     titles = f"{'runs':>5}{'OOM kills':>11}{'GiB-s reserved':>16}{'slack':>8}{'USD':>13}"
     head = f"{'job':<16}{'':<8}{titles}"
@@ -113,14 +113,16 @@ def comparison_table(before: list[JobRun], after: list[JobRun], prices: PriceBoo
             lines.append(
                 f"{job if name == 'before' else '':<16}{name:<8}{_figures(chosen, prices)}"
             )
-    lines.append(f"USD: memory alone, {prices.describe()}")
+    lines.append(f"USD: memory alone, {prices.in_words()}")
     return lines
 
 
-def _figures(runs: list[JobRun], prices: PriceBook) -> str:
+def _figures(runs: list[JobRun], prices: MemoryPrice) -> str:
+    from ullage.core.prices import memory_cost_usd
+
     reserved = sum(run.result["reserved_byte_seconds"] for run in runs)
     useful = sum(run.result["used_byte_seconds"] for run in runs if run.is_ok)
     kills = sum(run.result["oom_kills"] for run in runs)
     slack_ratio = 1 - useful / reserved if reserved else 0.0
-    usd = prices.memory_cost_usd(reserved)
+    usd = memory_cost_usd(reserved, prices)
     return f"{len(runs):>5}{kills:>11}{reserved / 2**30:>16.2f}{slack_ratio:>8.0%}{usd:>13.8f}"

@@ -139,4 +139,4 @@ def _ledger(settings: Settings) -> Finding:
 
 
 def _settings(settings: Settings) -> Finding:
-    return Finding(name="settings", is_well=True, words=settings.describe())
+    return Finding(name="settings", is_well=True, words=f"from {settings.source}")

@@ -120,7 +120,6 @@ def _supervise(request: RunRequest, settings: Settings, *, is_recording: bool) -
             fast_poll_s=settings.fast_poll_s,
             wait_for_memory_s=settings.wait_for_memory_s,
         ),
-        host_total_bytes=bootstrap.read_memory()[1],
     )
     _warn_of_observing(ports, request)
     try:
@@ -142,7 +141,7 @@ def _refuse(error: Exception, workload: Workload | None, json_file: Path | None)
 
     exit_code = getattr(error, "exit_code", EXIT_OWN_FAILURE)
     _say(str(error))
-    if json_file is not None:
+    if json_file is not None and json_file.parent.is_dir():
         key = None if workload is None else workload.key
         result = refused_result(key, exit_code=exit_code, reason=str(error))
         try:

@@ -93,6 +93,7 @@ class AttemptWatch:
         self._pressure = PressureState(is_waiting=False, oom_kills=0)
         self._kernel_peak_bytes: int | None = None
         self._endings = 0
+        self._first_limit_bytes: int | None = None
 
     def run(self) -> AttemptEnd:
         """Start the command, watch it to its end, and return what happened.
@@ -108,6 +109,7 @@ class AttemptWatch:
                 wait_for_memory_s=self._settings.wait_for_memory_s,
                 say=self._say,
             )
+            self._first_limit_bytes = self._growth.limit_bytes
         started_at, self._started_s = self._clock.now(), self._clock.monotonic_s()
         process = start_command(self._plan.argv, env=self._plan.env, in_child=self._in_child)
         self._open_source(process.pid)
@@ -118,7 +120,7 @@ class AttemptWatch:
         attempt = Attempt(
             number=self._plan.number,
             started_at=started_at,
-            limit_bytes=None if self._plan.envelope is None else self._plan.envelope.limit_bytes,
+            limit_bytes=self._first_limit_bytes,
             final_limit_bytes=self._limit_bytes,
             peak_bytes=self._peak_bytes(),
             runtime=timedelta(seconds=runtime_s),
@@ -164,13 +166,13 @@ class AttemptWatch:
         rebook_s = self._started_s + _REBOOK_EVERY_S
         try:
             while True:
-                for fd, _ in poll.poll(self._period_ms()):
-                    if fd == pid_fd:
-                        return process.wait()
-                    if fd == self._signals.fd:
-                        self._on_signal(process)
-                    elif fd in wake_fds:
-                        os.read(fd, 8)
+                ready = [fd for fd, _ in poll.poll(self._period_ms())]
+                if self._signals.fd in ready:  # first: it may be why the command has ended
+                    self._on_signal(process)
+                if pid_fd in ready:
+                    return process.wait()
+                for fd in wake_fds.intersection(ready):
+                    os.read(fd, 8)
                 self._read()
                 now_s = self._clock.monotonic_s()
                 if self._growth is not None and now_s >= rebook_s:

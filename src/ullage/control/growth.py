@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ullage.core.allocation import FLOOR_BYTES
 from ullage.core.ports import Booking, Sandbox
 from ullage.core.units import format_bytes
 from ullage.policies.live import bytes_to_book, grow
@@ -51,7 +52,6 @@ class Growth:
         wait_for_memory_s: float,
         say: Callable[[str], None],
     ) -> None:
-        self.limit_bytes = sandbox.set_limit(envelope.limit_bytes)
         self.raises = 0
         self.waits = 0
         self.wait_total_s = 0.0
@@ -62,6 +62,7 @@ class Growth:
         self._wait_for_memory_s = wait_for_memory_s
         self._say = say
         self._waiting_since_s: float | None = None
+        self.limit_bytes = sandbox.set_limit(self._first_limit_bytes())
         self._park(envelope.can_grow)
 
     def react(
@@ -117,6 +118,15 @@ class Growth:
         """End the attempt's last wait, and let the kernel's OOM killer decide from here on."""
         self._end_wait(now_s)
         self._park(False)
+
+    def _first_limit_bytes(self) -> int:
+        """Book before the start, so that runs which start together know of each other."""
+        limit_bytes = self._envelope.limit_bytes
+        booked_bytes = bytes_to_book(0, limit_bytes, has_evidence=self._envelope.has_evidence)
+        host_ceiling_bytes = self._booking.book(booked_bytes=booked_bytes, need_bytes=0)
+        if self._envelope.can_grow and host_ceiling_bytes >= FLOOR_BYTES:
+            return min(limit_bytes, host_ceiling_bytes)
+        return limit_bytes
 
     def _raise_to(self, wanted_bytes: int, need_bytes: int) -> bool:
         booked_bytes = bytes_to_book(

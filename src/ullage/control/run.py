@@ -18,7 +18,7 @@ from ullage.control.signals import SignalQueue
 from ullage.core.allocation import FLOOR_BYTES, Bounds, Ladder, Prices
 from ullage.core.decide import decide_run
 from ullage.core.decision import Reason, RunDecision, RunQuestion
-from ullage.core.errors import AdapterError, ConfigError
+from ullage.core.errors import AdapterError, ConfigError, DataError
 from ullage.core.ids import make_run_id
 from ullage.core.ports import (
     Booking,
@@ -69,9 +69,7 @@ class SandboxMaker(Protocol):
     reason: str
     """Why it can only observe; empty where it can limit."""
 
-    def make(
-        self, name: str, *, threshold_ceiling_bytes: int
-    ) -> tuple[Sandbox, Callable[[int], MemorySource]]:
+    def make(self, name: str) -> tuple[Sandbox, Callable[[int], MemorySource]]:
         """Return a sandbox that is not created yet, and how to open its source."""
         ...
 
@@ -91,7 +89,6 @@ class RunPorts:
     owner: str
     say: Callable[[str], None]
     settings: WatchSettings
-    host_total_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,6 +246,7 @@ class _Run:
             if not self._may_retry(end):
                 return end
             decision = self._decide(self._history)
+            self._record_decision(decision)
             self._ports.say(
                 f"attempt {end.attempt.number} was OOM-killed at "
                 f"{format_bytes(end.attempt.final_limit_bytes)}; "
@@ -259,10 +257,7 @@ class _Run:
         number = len(self._attempts) + 1
         envelope = self._envelope(decision)
         ports = self._ports
-        sandbox, open_source = ports.sandboxes.make(
-            f"ullage-{self._run_id}-{number}",
-            threshold_ceiling_bytes=envelope.ceiling_bytes if envelope else 0,
-        )
+        sandbox, open_source = ports.sandboxes.make(f"ullage-{self._run_id}-{number}")
         if sandbox.path:
             ports.sentinel.guard(sandbox.path, sandbox.release_writes)
         sandbox.create()
@@ -301,8 +296,8 @@ class _Run:
         )
 
     def _growth_ceiling_bytes(self) -> int:
-        """Only the user's own ceiling binds here: each raise asks the ledger for the host's."""
-        return self._request.max_bytes or self._ports.host_total_bytes
+        """The recorded envelope: no raise leaves what was durable before the start."""
+        return self._bounds.ceiling_bytes
 
     def _env(self) -> dict[str, str]:
         return {**self._request.env, "ULLAGE_RUN_ID": self._run_id}
@@ -326,6 +321,11 @@ class _Run:
 
     # -- after --------------------------------------------------------------------------
 
+    def _record_decision(self, decision: RunDecision) -> None:
+        store = self._ports.store
+        if store is not None and self._is_recorded:
+            self._keep(lambda: store.add_decision(decision))
+
     def _record_attempt(self, end: AttemptEnd) -> None:
         store = self._ports.store
         if store is not None and self._is_recorded:
@@ -333,6 +333,8 @@ class _Run:
 
     def _finish(self, started: Run, decision: RunDecision) -> Run:
         last = self._attempts[-1]
+        is_policys = not {Reason.FIXED, Reason.OBSERVE} & set(decision.reasons)
+        spent_prob = decision.recommendation.spent_prob if is_policys else ()
         run = replace(
             started,
             known_at=self._ports.clock.now(),
@@ -340,7 +342,7 @@ class _Run:
             exit_code=last.exit_code,
             attempts=tuple(self._attempts),
         )
-        run = replace(run, expert_costs=expert_costs_gbh(decision, run))
+        run = replace(run, expert_costs=expert_costs_gbh(decision, run), spent_prob=spent_prob)
         store = self._ports.store
         if store is not None and self._is_recorded:
             self._keep(lambda: store.end_run(run, self._oom_events()))
@@ -350,7 +352,7 @@ class _Run:
         """Write; where the store breaks now, the command's own result still comes first."""
         try:
             write()
-        except AdapterError as error:
+        except (AdapterError, DataError) as error:
             self._is_recorded = False
             self._notes.append(f"this run is not recorded: {error}")
 
@@ -391,7 +393,7 @@ class _Run:
         question = replace(self._question(), request_bytes=self._request.request_bytes)
         if self._request.fixed_limit_bytes is not None:
             host_bytes = max(FLOOR_BYTES, self._booking.ceiling_bytes(0))
-            question = replace(question, bounds=Bounds(ceiling_bytes=host_bytes))
+            question = replace(question, bounds=Bounds(ceiling_bytes=host_bytes), can_grow=True)
         return decide_run(
             history_of(runs, at=now), question, self._ports.policy, related=self._related
         )

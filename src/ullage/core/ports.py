@@ -7,7 +7,7 @@ adapters.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -34,7 +34,10 @@ class Clock(Protocol):
 class RunPolicy(Protocol):
     """From history to a ladder. Pure: same arguments, same answer."""
 
-    policy_id: str
+    @property
+    def policy_id(self) -> str:
+        """Return the policy's name in records and reports."""
+        ...
 
     def recommend(
         self, history: RunHistory, question: RunQuestion, *, related: RunHistory | None = None
@@ -127,6 +130,10 @@ class StateStore(Protocol):
         """
         ...
 
+    def add_decision(self, decision: RunDecision) -> None:
+        """Record a later decision of a run (for a retry), before it has an effect."""
+        ...
+
     def add_attempt(self, run_id: str, attempt: Attempt, samples: SampleSeries) -> None:
         """Record one ended attempt and its samples."""
         ...
@@ -135,7 +142,7 @@ class StateStore(Protocol):
         """Record the end of a run: outcome, exit code, expert costs, OOM events, known_at."""
         ...
 
-    def close_orphans(self, live_owners: set[str], *, at: datetime) -> list[str]:
+    def close_orphans(self, is_alive: Callable[[str], bool], *, at: datetime) -> list[str]:
         """Close runs whose owner is not alive as `unknown`; return their ids."""
         ...
 

@@ -4,9 +4,10 @@ need = usage_in_bytes - total_inactive_file - total_active_file (Linux,
 Documentation/admin-guide/cgroup-v1/memory.rst): anonymous, shared (tmpfs) and kernel
 memory. The `total_` figures include cgroups that the command makes below its own.
 
-Two eventfds wake the watcher: one for tasks that wait at the limit (`oom_control`), one
-for usage that crosses any of a geometric grid of thresholds. Thresholds count page cache
-and may not fire in a cgroup full of it, so the watcher reads on a timer too.
+An eventfd wakes the watcher when tasks wait at the limit (`oom_control`); else it reads on
+a timer. Usage thresholds are not used: registering one costs about 10 ms (the kernel waits
+for all readers each time), they count page cache, and in a cgroup full of cache they do not
+fire; a wait at the limit costs a task less than that and is never missed.
 """
 
 from __future__ import annotations
@@ -16,27 +17,21 @@ import os
 
 from ullage.core.errors import PermanentError
 from ullage.core.telemetry import MemoryReading, PressureState
-from ullage.core.units import MIB
 
-_FIRST_THRESHOLD_BYTES = 16 * MIB
-_THRESHOLD_RATIO = 1.12
 _CACHE_KEYS = (b"\ntotal_inactive_file ", b"\ntotal_active_file ")
 
 
 class Cgroup1Source:
-    """Implements core.ports.MemorySource over an existing cgroup v1 memory directory.
+    """Implements core.ports.MemorySource over an existing cgroup v1 memory directory."""
 
-    threshold_ceiling_bytes: usage thresholds are set up to here; 0 sets none.
-    """
-
-    def __init__(self, path: str, *, threshold_ceiling_bytes: int = 0) -> None:
+    def __init__(self, path: str) -> None:
         self._fds: list[int] = []
         try:
             self._usage_fd = self._open(path, "memory.usage_in_bytes")
             self._stat_fd = self._open(path, "memory.stat")
             self._oom_fd = self._open(path, "memory.oom_control")
             self._max_fd = self._open(path, "memory.max_usage_in_bytes")
-            self._wake_fds = self._subscribe(path, threshold_ceiling_bytes)
+            self._wake_fds = self._subscribe(path)
         except OSError as error:
             self.close()
             raise PermanentError(
@@ -73,7 +68,7 @@ class Cgroup1Source:
             raise _vanished(error) from error
 
     def wake_fds(self) -> tuple[int, ...]:
-        """Return the eventfds (oom, thresholds); reading 8 bytes from one clears it."""
+        """Return the eventfd of waiting tasks; reading 8 bytes from it clears it."""
         return self._wake_fds
 
     def close(self) -> None:
@@ -86,20 +81,14 @@ class Cgroup1Source:
         self._fds.append(fd)
         return fd
 
-    def _subscribe(self, path: str, ceiling_bytes: int) -> tuple[int, ...]:
+    def _subscribe(self, path: str) -> tuple[int, ...]:
+        oom_fd = self._eventfd()
         control_fd = os.open(f"{path}/cgroup.event_control", os.O_WRONLY | os.O_CLOEXEC)
         try:
-            oom_fd = self._eventfd()
             os.write(control_fd, b"%d %d" % (oom_fd, self._oom_fd))
-            grid_fd = self._eventfd()
-            threshold_bytes = float(_FIRST_THRESHOLD_BYTES)
-            while threshold_bytes < ceiling_bytes:
-                line = b"%d %d %d" % (grid_fd, self._usage_fd, int(threshold_bytes))
-                os.write(control_fd, line)
-                threshold_bytes *= _THRESHOLD_RATIO
         finally:
             os.close(control_fd)
-        return (oom_fd, grid_fd)
+        return (oom_fd,)
 
     def _eventfd(self) -> int:
         fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)

@@ -9,7 +9,7 @@ names the way out. Not here: the tables (`stores.schema`), rows (`stores.rows`),
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -102,6 +102,12 @@ class SqliteStateStore:
                 }
                 execute(_insert("envelope", envelope), envelope)
 
+    def add_decision(self, decision: RunDecision) -> None:
+        """Record a later decision of a run (for a retry); a known one is referred to."""
+        row = rows.decision_row(decision)
+        with self._writing() as execute:
+            execute(_insert("decision", row) + " ON CONFLICT (decision_id) DO NOTHING", row)
+
     def add_attempt(self, run_id: str, attempt: Attempt, samples: SampleSeries) -> None:
         """Record one ended attempt and its samples; said again, the last word counts."""
         packed: rows.Row = {
@@ -141,14 +147,11 @@ class SqliteStateStore:
                 _put(execute, "oom", rows.oom_row(event), ("run_id", "attempt", "at_us"))
             _close_envelope(execute, row)
 
-    def close_orphans(
-        self, live_owners: Collection[str] | Callable[[str], bool], *, at: datetime
-    ) -> list[str]:
+    def close_orphans(self, is_alive: Callable[[str], bool], *, at: datetime) -> list[str]:
         """Close runs whose owner is not alive as `unknown`, known at `at`; return their ids.
 
-        live_owners: the owners that live, or what says whether one does.
+        is_alive: says whether the process that an owner token names still runs.
         """
-        is_alive = live_owners if callable(live_owners) else live_owners.__contains__
         query = "SELECT run_id, owner FROM run WHERE known_at_us IS NULL ORDER BY run_id"
         with sqlite.translated(self._path, setting=SETTING):
             still_open = self._connection.execute(query).fetchall()
