@@ -46,11 +46,17 @@ def test_nowhere_to_grow_parks_nobody() -> None:
     assert world.sandbox.parkings == []
 
 
+def test_the_start_is_booked_and_cut_to_what_the_host_can_give() -> None:
+    world = World(limit=400 * MIB, host=300 * MIB)
+    assert world.booking.booked == [512 * MIB]
+    assert world.sandbox.limits == [300 * MIB]
+
+
 def test_little_need_changes_nothing() -> None:
     world = World()
     world.react(50 * MIB)
     assert world.growth.raises == 0
-    assert world.booking.booked == []
+    assert len(world.booking.booked) == 1, "only the start was booked"
 
 
 def test_need_near_the_limit_raises_it_before_anybody_waits() -> None:
@@ -130,7 +136,7 @@ def test_an_interruption_leaves_nobody_waiting() -> None:
 def test_without_evidence_only_what_is_needed_is_booked() -> None:
     world = World()
     world.react(95 * MIB)
-    assert world.booking.booked == [512 * MIB]
+    assert world.booking.booked == [512 * MIB, 512 * MIB]
     world.growth.keep_booked(GIB)
     assert world.booking.booked[-1] == pytest.approx(1.2 * GIB, rel=1e-6)
 

@@ -10,21 +10,23 @@ from ullage.control.meter import Meter
 from ullage.core.telemetry import MemoryReading
 
 
-def _reading(need: int, cache: int = 0) -> MemoryReading:
-    return MemoryReading(usage_bytes=need + cache, need_bytes=need)
+def _reading(need: int, cache: int = 0, peak: int | None = None) -> MemoryReading:
+    return MemoryReading(usage_bytes=need + cache, need_bytes=need, recent_peak_usage_bytes=peak)
 
 
 def test_peak_between_two_readings_is_found_where_cache_is_small() -> None:
     meter = Meter()
-    meter.add(0.0, _reading(400, cache=20), limit_bytes=None)
-    assert meter.peak_bytes(520) == 500
+    meter.add(0.0, _reading(400, cache=20, peak=520), limit_bytes=None)
+    assert meter.peak_need_bytes == 500
 
 
 def test_page_cache_never_counts_as_peak() -> None:
     meter = Meter()
-    meter.add(0.0, _reading(400, cache=500), limit_bytes=None)
-    assert meter.peak_bytes(520) == 400
-    assert meter.peak_bytes(None) == 400
+    meter.add(0.0, _reading(400, cache=500, peak=900), limit_bytes=None)
+    meter.add(0.1, _reading(400, cache=100, peak=900), limit_bytes=None)
+    assert meter.peak_need_bytes == 400
+    meter.add(0.2, _reading(0, cache=100, peak=900), limit_bytes=None)
+    assert meter.peak_need_bytes == 800
 
 
 def test_integrals_are_of_need_and_of_the_limit() -> None:

@@ -34,6 +34,8 @@ class WatchSettings:
     fast_poll_s: float = 0.005
     fast_above_ratio: float = 0.8
     """Need / limit above which the fast period holds."""
+    fast_above_bytes_per_s: float = 20e6
+    """Growth of need above which the fast period holds."""
     wait_for_memory_s: float = 60.0
     end_tree_grace_s: float = 5.0
     """After an interruption, what is left of the tree gets this long before SIGKILL."""
@@ -91,7 +93,6 @@ class AttemptWatch:
         self._growth: Growth | None = None
         self._source: MemorySource | None = None
         self._pressure = PressureState(is_waiting=False, oom_kills=0)
-        self._kernel_peak_bytes: int | None = None
         self._endings = 0
         self._first_limit_bytes: int | None = None
 
@@ -153,6 +154,8 @@ class AttemptWatch:
     def _open_source(self, pid: int) -> None:
         try:
             self._source = self._target.open_source(pid)
+            if self._growth is not None and self._growth.is_parking:
+                self._source.expect_limit(self._growth.limit_bytes)
         except PermanentError as error:
             self._lose_target(error)
 
@@ -182,16 +185,17 @@ class AttemptWatch:
             os.close(pid_fd)
 
     def _period_ms(self) -> float:
+        """Return the wait until the next reading: short while need is near or still moving."""
         if self._target.sandbox.kind is ControlKind.OBSERVE:
             return self._settings.observe_poll_s * 1000
         limit_bytes = self._limit_bytes
-        is_near = (
+        is_urgent = self._meter.rate_bytes_per_s > self._settings.fast_above_bytes_per_s or (
             limit_bytes is not None
             and self._plan.envelope is not None
             and self._plan.envelope.can_grow
             and self._meter.need_bytes > self._settings.fast_above_ratio * limit_bytes
         )
-        return (self._settings.fast_poll_s if is_near else self._settings.poll_s) * 1000
+        return (self._settings.fast_poll_s if is_urgent else self._settings.poll_s) * 1000
 
     def _read(self, *, is_last: bool = False) -> None:
         """Read the target once; raise its limit if that is due."""
@@ -202,11 +206,12 @@ class AttemptWatch:
             reading = self._source.read()
             self._pressure = self._source.pressure()
             self._meter.add(now_s - self._started_s, reading, limit_bytes=self._limit_bytes)
+            if self._growth is None:
+                return
+            limit_bytes = self._growth.limit_bytes
             if is_last:
-                self._kernel_peak_bytes = self._source.peak_usage_bytes()
-                if self._growth is not None:
-                    self._growth.stop_waiting(now_s)
-            elif self._growth is not None:
+                self._growth.stop_waiting(now_s)
+            else:
                 self._growth.react(
                     now_s,
                     need_bytes=reading.need_bytes,
@@ -214,6 +219,8 @@ class AttemptWatch:
                     is_waiting=self._pressure.is_waiting and self._growth.is_parking,
                     clock_s=self._clock.monotonic_s,
                 )
+            if self._growth.limit_bytes != limit_bytes:
+                self._source.expect_limit(self._growth.limit_bytes)
         except PermanentError as error:
             self._lose_target(error)
 
@@ -265,10 +272,10 @@ class AttemptWatch:
     def _peak_bytes(self) -> int | None:
         if not len(self._meter.samples):
             return None
-        peak_bytes = self._meter.peak_bytes(self._kernel_peak_bytes)
+        peak_bytes = self._meter.peak_need_bytes
         limit_bytes = self._limit_bytes
         hit_limit = self._pressure.oom_kills > 0 and limit_bytes is not None
-        if hit_limit and limit_bytes and (self._kernel_peak_bytes or 0) >= 0.95 * limit_bytes:
+        if hit_limit and limit_bytes and self._meter.peak_usage_bytes >= 0.95 * limit_bytes:
             # Killed at the limit: the need was at least that, however the readings fell.
             return max(peak_bytes, limit_bytes)
         return peak_bytes

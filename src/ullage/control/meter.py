@@ -23,7 +23,9 @@ class Meter:
         self.rate_bytes_per_s = 0.0
         """How fast need grew over the last 10 ms or more; 0 when it fell."""
         self._rate_mark = (0.0, 0)
-        self._most_cache_bytes = 0
+        self.peak_usage_bytes = 0
+        """The kernel's own maximum of usage, page cache included; 0 where it has none."""
+        self._cache_bytes = 0
         self._last_s = 0.0
         self._sample_every_s = 0.0
         self._sampled_s = -1.0
@@ -37,24 +39,27 @@ class Meter:
         self._update_rate(elapsed_s, reading.need_bytes)
         is_new_peak = reading.need_bytes > self.peak_need_bytes
         self.need_bytes = reading.need_bytes
-        self.peak_need_bytes = max(self.peak_need_bytes, reading.need_bytes)
-        self._most_cache_bytes = max(self._most_cache_bytes, reading.cache_bytes)
+        self._note_peak(reading)
         self._last_s = elapsed_s
         if is_new_peak or elapsed_s - self._sampled_s >= self._sample_every_s:
             self._sample(elapsed_s, reading, limit_bytes)
 
-    def peak_bytes(self, kernel_peak_usage_bytes: int | None) -> int:
-        """Return the largest need, as near as can be known.
+    def _note_peak(self, reading: MemoryReading) -> None:
+        """Find the largest need, also between two readings.
 
-        The kernel's maximum counts page cache: max(need) >= max(usage) - max(cache), which
-        catches a peak between two readings wherever cache is small.
+        The kernel's maximum of usage in between counts page cache, so
+        need >= max(usage) - max(cache before, cache now).
 
-        Worked values: seen 400, kernel maximum 520, cache never above 20 -> 500.
-        Seen 400, kernel maximum 520, cache up to 500 -> 400.
+        Worked values: need 400 now, maximum 520, cache 20 before and now -> 500.
+        Need 400, maximum 520, cache 500 before -> 400.
         """
-        if kernel_peak_usage_bytes is None:
-            return self.peak_need_bytes
-        return max(self.peak_need_bytes, kernel_peak_usage_bytes - self._most_cache_bytes)
+        cache_bytes = max(self._cache_bytes, reading.cache_bytes)
+        self._cache_bytes = reading.cache_bytes
+        self.peak_need_bytes = max(self.peak_need_bytes, reading.need_bytes)
+        if reading.recent_peak_usage_bytes is not None:
+            between_bytes = reading.recent_peak_usage_bytes - cache_bytes
+            self.peak_need_bytes = max(self.peak_need_bytes, between_bytes)
+            self.peak_usage_bytes = max(self.peak_usage_bytes, reading.recent_peak_usage_bytes)
 
     def _update_rate(self, elapsed_s: float, need_bytes: int) -> None:
         """Events can come microseconds apart: a rate over less than 10 ms is noise."""

@@ -153,6 +153,7 @@ class _Run:
             self._ports.store.begin_run(started, decision, owner=self._ports.owner)
         end = self._try_until_done(decision)
         run = self._finish(started, decision)
+        self._note_left_running(end.left_running_count)
         if end.left_running_count == 0:
             self._booking.release()
         return RunReport(
@@ -371,6 +372,13 @@ class _Run:
             for attempt in self._attempts
             if attempt.oom_kills
         ]
+
+    def _note_left_running(self, count: int) -> None:
+        if count:
+            self._notes.append(
+                f"{count} process{'es' if count > 1 else ''} of the command still running under "
+                "the last limit; the cgroup is removed when they end"
+            )
 
     def _attribution(self, attempt: Attempt) -> Attribution:
         """Planned: an earlier rung of our ladder. Organic: the user's own limit or the ceiling."""

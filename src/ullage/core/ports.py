@@ -50,7 +50,7 @@ class RunPolicy(Protocol):
 
 
 class MemorySource(Protocol):
-    """Reads one live target and wakes whoever watches it."""
+    """Reads one live target and wakes whoever watches it. One reader: readings reset a maximum."""
 
     def read(self) -> MemoryReading:
         """Return usage and need now. PermanentError if the target has vanished."""
@@ -60,8 +60,8 @@ class MemorySource(Protocol):
         """Return whether tasks wait at the limit, and the OOM kills so far."""
         ...
 
-    def peak_usage_bytes(self) -> int | None:
-        """Return the kernel's own maximum of usage (cache included), or None without one."""
+    def expect_limit(self, limit_bytes: int) -> None:
+        """Arm early warnings below `limit_bytes`, at once or soon; never waits for it."""
         ...
 
     def wake_fds(self) -> Sequence[int]:

@@ -19,6 +19,8 @@ class MemoryReading:
 
     usage_bytes: int
     need_bytes: int
+    recent_peak_usage_bytes: int | None = None
+    """The kernel's maximum of usage since the reading before; None where there is none."""
 
     @property
     def cache_bytes(self) -> int:

@@ -33,9 +33,8 @@ class ProcessTreeSource:
         """Return no waiting tasks and no kills: neither can be seen from here."""
         return PressureState(is_waiting=False, oom_kills=0)
 
-    def peak_usage_bytes(self) -> None:
-        """Return None: there is no kernel maximum for a tree."""
-        return
+    def expect_limit(self, limit_bytes: int) -> None:
+        """Arm nothing: a process tree has no events, and no limit either."""
 
     def wake_fds(self) -> tuple[int, ...]:
         """Return nothing: only the timer wakes the watcher."""

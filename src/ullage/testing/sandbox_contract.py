@@ -119,7 +119,7 @@ class SandboxContract:
         process.communicate()
         assert process.returncode == -9
         assert source.pressure().oom_kills == 1
-        peak_bytes = source.peak_usage_bytes()
+        peak_bytes = source.read().recent_peak_usage_bytes
         assert peak_bytes is None or 38 * MIB <= peak_bytes <= 40 * MIB
 
     def test_parked_task_waits_wakes_the_watcher_and_goes_on(
