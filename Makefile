@@ -25,6 +25,8 @@ help: ## list the targets
 
 .PHONY: setup
 setup: $(STAMPS)/ullage ## build .venv with .venv/bin/ullage
+# Compiled here, because PYTHONDONTWRITEBYTECODE would have every single run compile it anew.
+	@$(BIN)/python -m compileall -q src/ullage
 
 .PHONY: run
 run: setup $(STAMPS)/demo ## set-up, then a live demonstration on real data (about a minute)

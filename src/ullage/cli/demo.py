@@ -30,7 +30,7 @@ def demo() -> None:
         settings = load_settings()
         source = find_flights()
         with tempfile.TemporaryDirectory(prefix="ullage-demo-") as folder:
-            typer.echo("Inputs: flights out of New York in 2013, one to twelve months of them.")
+            typer.echo("Inputs: flights out of New York in 2013, one to twelve months.")
             inputs = write_months(source, Path(folder), MONTHS)
             prepared = Demo(inputs=inputs, weather=source / "weather.csv", folder=Path(folder))
             if sandboxes.reason:

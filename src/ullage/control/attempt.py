@@ -36,6 +36,10 @@ class WatchSettings:
     """Need / limit above which the fast period holds."""
     fast_above_bytes_per_s: float = 20e6
     """Growth of need above which the fast period holds."""
+    calm_poll_s: float = 0.2
+    calm_below_ratio: float = 0.45
+    """Usage / limit below which the calm period may hold: under the lowest warning level."""
+    calm_below_bytes_per_s: float = 1e6
     wait_for_memory_s: float = 60.0
     end_tree_grace_s: float = 5.0
     """After an interruption, what is left of the tree gets this long before SIGKILL."""
@@ -195,7 +199,15 @@ class AttemptWatch:
             and self._plan.envelope.can_grow
             and self._meter.need_bytes > self._settings.fast_above_ratio * limit_bytes
         )
-        return (self._settings.fast_poll_s if is_urgent else self._settings.poll_s) * 1000
+        if is_urgent:
+            return self._settings.fast_poll_s * 1000
+        # Far below the limit, at rest and with little cache, the levels wake us in time.
+        is_calm = (
+            limit_bytes is not None
+            and self._meter.rate_bytes_per_s < self._settings.calm_below_bytes_per_s
+            and self._meter.usage_bytes < self._settings.calm_below_ratio * limit_bytes
+        )
+        return (self._settings.calm_poll_s if is_calm else self._settings.poll_s) * 1000
 
     def _read(self, *, is_last: bool = False) -> None:
         """Read the target once; raise its limit if that is due."""

@@ -17,6 +17,7 @@ class Meter:
     def __init__(self) -> None:
         self.samples = SampleSeries()
         self.need_bytes = 0
+        self.usage_bytes = 0
         self.peak_need_bytes = 0
         self.used_byte_seconds = 0.0
         self.reserved_byte_seconds = 0.0
@@ -38,7 +39,7 @@ class Meter:
         self.reserved_byte_seconds += span_s * (limit_bytes or 0)
         self._update_rate(elapsed_s, reading.need_bytes)
         is_new_peak = reading.need_bytes > self.peak_need_bytes
-        self.need_bytes = reading.need_bytes
+        self.need_bytes, self.usage_bytes = reading.need_bytes, reading.usage_bytes
         self._note_peak(reading)
         self._last_s = elapsed_s
         if is_new_peak or elapsed_s - self._sampled_s >= self._sample_every_s:

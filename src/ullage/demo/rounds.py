@@ -23,7 +23,7 @@ NAIVE_LIMIT_BYTES = 192 * MIB
 """One number for every job, as in a shared job template. A killed job is run again by hand
 with twice as much, and the template stays as it is."""
 
-MONTHS = (1, 3, 2, 5, 4, 8, 6, 10, 7, 12, 9, 11)
+MONTHS = (1, 3, 2, 5, 4, 8, 6, 12)
 """How many months of data each run of a job gets, in this order."""
 
 JOBS = ("delay_by_route", "sort_by_time", "join_weather")
