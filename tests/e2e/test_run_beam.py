@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from conftest import Cli
 
 pytestmark = [pytest.mark.real, pytest.mark.beam, pytest.mark.usefixtures("cgroup1")]
