@@ -38,6 +38,13 @@ def test_integrals_are_of_need_and_of_the_limit() -> None:
     assert meter.reserved_byte_seconds == pytest.approx(2000 + 2000)
 
 
+def test_the_end_of_the_command_does_not_halve_its_last_span() -> None:
+    meter = Meter()
+    meter.add(0.0, _reading(100), limit_bytes=None)
+    meter.add(1.0, _reading(0), limit_bytes=None, has_ended=True)
+    assert meter.used_byte_seconds == pytest.approx(100)
+
+
 def test_rate_is_of_growth_only() -> None:
     meter = Meter()
     meter.add(1.0, _reading(100), limit_bytes=None)

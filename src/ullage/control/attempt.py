@@ -37,6 +37,8 @@ class WatchSettings:
     fast_above_bytes_per_s: float = 20e6
     """Growth of need above which the fast period holds."""
     calm_poll_s: float = 0.2
+    calm_after_s: float = 2.0
+    """A young run is read often: its figures rest on few readings."""
     calm_below_ratio: float = 0.45
     """Usage / limit below which the calm period may hold: under the lowest warning level."""
     calm_below_bytes_per_s: float = 1e6
@@ -204,6 +206,7 @@ class AttemptWatch:
         # Far below the limit, at rest and with little cache, the levels wake us in time.
         is_calm = (
             limit_bytes is not None
+            and self._clock.monotonic_s() - self._started_s > self._settings.calm_after_s
             and self._meter.rate_bytes_per_s < self._settings.calm_below_bytes_per_s
             and self._meter.usage_bytes < self._settings.calm_below_ratio * limit_bytes
         )
@@ -217,7 +220,12 @@ class AttemptWatch:
             now_s = self._clock.monotonic_s()
             reading = self._source.read()
             self._pressure = self._source.pressure()
-            self._meter.add(now_s - self._started_s, reading, limit_bytes=self._limit_bytes)
+            self._meter.add(
+                now_s - self._started_s,
+                reading,
+                limit_bytes=self._limit_bytes,
+                has_ended=is_last,
+            )
             if self._growth is None:
                 return
             limit_bytes = self._growth.limit_bytes

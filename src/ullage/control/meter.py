@@ -31,11 +31,22 @@ class Meter:
         self._sample_every_s = 0.0
         self._sampled_s = -1.0
 
-    def add(self, elapsed_s: float, reading: MemoryReading, *, limit_bytes: int | None) -> None:
-        """Take one reading made `elapsed_s` after the start, under `limit_bytes`."""
+    def add(
+        self,
+        elapsed_s: float,
+        reading: MemoryReading,
+        *,
+        limit_bytes: int | None,
+        has_ended: bool = False,
+    ) -> None:
+        """Take one reading made `elapsed_s` after the start, under `limit_bytes`.
+
+        has_ended: the command is gone, so what it held until then is the reading before.
+        """
         span_s = max(0.0, elapsed_s - self._last_s)
         # Trapezoid for what was used, the step function that it is for the limit.
-        self.used_byte_seconds += span_s * (self.need_bytes + reading.need_bytes) / 2
+        until_bytes = max(self.need_bytes, reading.need_bytes) if has_ended else reading.need_bytes
+        self.used_byte_seconds += span_s * (self.need_bytes + until_bytes) / 2
         self.reserved_byte_seconds += span_s * (limit_bytes or 0)
         self._update_rate(elapsed_s, reading.need_bytes)
         is_new_peak = reading.need_bytes > self.peak_need_bytes
