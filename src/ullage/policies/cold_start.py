@@ -12,7 +12,7 @@ from ullage.core.allocation import Ladder
 from ullage.core.decision import Reason, Recommendation, RunQuestion
 from ullage.core.guardrails import lowest_limit
 from ullage.core.replay import RAISE_FACTOR, round_up
-from ullage.core.units import MIB
+from ullage.core.units import MAX_BYTES, MIB
 from ullage.core.view import RunHistory
 from ullage.policies.budget import FAILURE_GRID_GBH, choose_price
 from ullage.policies.distributions import PeakDistribution, peak_distribution
@@ -97,7 +97,13 @@ def pooled_peak(related: RunHistory, x_now: float | None) -> PeakDistribution | 
     has_ratio = x > 0 if x_now is not None and x_now > 0 else np.zeros(n, bool)
     ratio_count = int(has_ratio.sum())
     share = ratio_count / (ratio_count + SHRINKAGE_RUNS)
-    scaled = related.peak_bytes / np.where(has_ratio, x, np.nan) * (x_now or 0.0)
+    # A ratio to less than a byte means nothing, and none may lead beyond what is believed.
+    scaled = (
+        related.peak_bytes
+        / np.where(has_ratio, np.maximum(x, 1.0), np.nan)
+        * min(x_now or 0.0, MAX_BYTES)
+    )
+    scaled = np.minimum(scaled, MAX_BYTES)
     points = np.concatenate((related.peak_bytes, scaled))
     weights = np.concatenate(
         (np.full(n, (1 - share) / n), np.where(has_ratio, share / max(ratio_count, 1), 0.0))
