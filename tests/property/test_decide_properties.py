@@ -28,6 +28,7 @@ class Says:
     limits: tuple[float, ...]
     probs: tuple[float, ...]
     policy_id: str = "says"
+    is_guarded: bool = True
 
     def recommend(
         self, history: RunHistory, question: RunQuestion, *, related: RunHistory | None = None

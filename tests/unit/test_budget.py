@@ -27,17 +27,17 @@ def test_the_grid_is_fixed_because_stored_curves_rest_on_it() -> None:
 
 def test_the_smallest_price_that_meets_the_target() -> None:
     curve = np.array([0.5, 0.1, 0.03, 0.01, 0.0])
-    assert choose_price(curve, (), 0.02) == 3
-    assert choose_price(curve, (), 0.03) == 2
-    assert choose_price(curve, (), 0.6) == 0
-    assert choose_price(np.array([0.5, 0.4]), (), 0.02) == 1
+    assert choose_price(curve, np.zeros((0, 5)), 0.02) == 3
+    assert choose_price(curve, np.zeros((0, 5)), 0.03) == 2
+    assert choose_price(curve, np.zeros((0, 5)), 0.6) == 0
+    assert choose_price(np.array([0.5, 0.4]), np.zeros((0, 2)), 0.02) == 1
 
 
 def test_a_dear_decision_may_fail_more_where_others_fail_less() -> None:
     """No clamp per decision: 10 % here, 0.5 % in seven others, is 1.7 % of all."""
     here = np.array([0.5, 0.1, 0.0])
-    assert choose_price(here, (), 0.02) == 2
-    assert choose_price(here, [(0.005,) * 3] * 7, 0.02) == 1
+    assert choose_price(here, np.zeros((0, 3)), 0.02) == 2
+    assert choose_price(here, np.full((7, 3), 0.005), 0.02) == 1
 
 
 @pytest.mark.parametrize(
@@ -57,9 +57,9 @@ def test_only_runs_under_the_budget_count_where_it_is_recorded() -> None:
 
 def test_the_latest_whole_curves_are_pooled() -> None:
     history = run_history([1.0] * 3, spent_prob=(FLAT, (), (0.1, 0.2)))
-    assert recent_curves(history) == [FLAT]
+    assert recent_curves(history).tolist() == [list(FLAT)]
     older = tuple([0.5] * len(FAILURE_GRID_GBH))
     many = run_history(
         [1.0] * (RECENT_DECISIONS + 5), spent_prob=(older,) * 5 + (FLAT,) * RECENT_DECISIONS
     )
-    assert recent_curves(many) == [FLAT] * RECENT_DECISIONS
+    assert recent_curves(many).tolist() == [list(FLAT)] * RECENT_DECISIONS

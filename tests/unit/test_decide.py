@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+import numpy as np
 import pytest
 
 from ullage.core.allocation import Ladder
@@ -29,6 +30,7 @@ class Says:
     limits: tuple[float, ...]
     probs: tuple[float, ...] | None = None
     policy_id: str = "says"
+    is_guarded: bool = True
 
     def recommend(
         self, history: RunHistory, question: RunQuestion, *, related: RunHistory | None = None
@@ -140,7 +142,11 @@ def test_the_id_is_a_digest_of_inputs_and_answer() -> None:
         decide_run(run_history([200 * MIB]), run_question(), Says((GIB,))),
         decide_run(HISTORY, run_question(), Says((GIB,), policy_id="other")),
         decide_run(replace(HISTORY, run_ids=("a", "b", "c")), run_question(), Says((GIB,))),
-        decide_run(replace(HISTORY, spent_prob=((0.1,), (), ())), run_question(), Says((GIB,))),
+        decide_run(
+            replace(HISTORY, spent_prob=np.array([[0.1], [np.nan], [np.nan]])),
+            run_question(),
+            Says((GIB,)),
+        ),
     ]
     ids = {first.decision_id} | {other.decision_id for other in others}
     assert len(ids) == 1 + len(others)

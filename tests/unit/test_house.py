@@ -55,6 +55,9 @@ DIMENSIONLESS = {
     "attempts_per_run": "a count per count",
     "feature_value": "in whatever unit the feature has",
     "numbers": "features, each in its own unit",
+    "labels": "codes that stand for texts",
+    "workload": "an index into the names",
+    "row": "an index into the arrays",
 }
 """Numbers without a unit, and why."""
 

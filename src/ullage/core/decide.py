@@ -12,8 +12,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 
-import numpy as np
-
 from ullage.core.allocation import Ladder
 from ullage.core.decision import Reason, Recommendation, RunDecision, RunQuestion
 from ullage.core.guardrails import (
@@ -43,8 +41,7 @@ def decide_run(
     every limit that failed in this run, the ceiling where no attempt and no growth is
     left, floor and ceiling last (S4), whole MiB (or the ceiling itself).
     """
-    recommendation = policy.recommend(history, question, related=related)
-    ladder, reasons = _guarded(recommendation, history, question)
+    recommendation, ladder, reasons = answer_run(history, question, policy, related=related)
     return RunDecision(
         decision_id=decision_digest(policy.policy_id, history, question, ladder, reasons),
         policy=policy.policy_id,
@@ -53,6 +50,26 @@ def decide_run(
         ladder=ladder,
         reasons=reasons,
     )
+
+
+def answer_run(
+    history: RunHistory,
+    question: RunQuestion,
+    policy: RunPolicy,
+    *,
+    related: RunHistory | None = None,
+) -> tuple[Recommendation, Ladder, tuple[Reason, ...]]:
+    """Return what `policy` says, and the ladder after the guards with every reason for it.
+
+    What a decision is, without the digest that makes it a record: a backtest asks this a
+    million times. A peer (`is_guarded` False) is held to the platform's bounds alone.
+    """
+    recommendation = policy.recommend(history, question, related=related)
+    if not policy.is_guarded:
+        ladder = within_bounds(recommendation.ladder, question.bounds)
+        return recommendation, ladder, recommendation.reasons
+    ladder, reasons = _guarded(recommendation, history, question)
+    return recommendation, ladder, reasons
 
 
 def _guarded(
@@ -101,17 +118,19 @@ def decision_digest(
         "ladder": asdict(ladder),
         "reasons": [str(reason) for reason in reasons],
         "run_ids": history.run_ids,
-        "labels": history.labels,
-        "spent_counts": [len(curve) for curve in history.spent_prob],
     }
     digest.update(json.dumps(record, sort_keys=True, default=_plain).encode())
     columns = [history.known_at_s, history.peak_bytes, history.runtime_s]
-    columns.append(np.array([p for curve in history.spent_prob for p in curve], float))
+    columns.append(history.spent_prob.ravel())
+    columns.extend((history.limit_bytes, history.failed_bytes, history.ooms_count.astype(float)))
     for named in (history.numbers, history.expert_costs):
         digest.update("\0".join(sorted(named)).encode())
         columns.extend(named[name] for name in sorted(named))
     for column in columns:
         digest.update(column.astype("<f8").tobytes())
+    digest.update("\0".join(sorted(history.labels)).encode())
+    for name in sorted(history.labels):
+        digest.update(history.labels[name].astype("<i8").tobytes())
     for flags in (history.is_censored, history.first_failed):
         digest.update(flags.astype("u1").tobytes())
     return f"d-{digest.hexdigest()[:32]}"

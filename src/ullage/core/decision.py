@@ -56,6 +56,8 @@ class RunQuestion:
     features: Features
     bounds: Bounds
     request_bytes: int | None = None
+    default_bytes: int | None = None
+    """What the site gives where nobody has asked for anything; None = it has no such rule."""
     failed_limits_bytes: tuple[int, ...] = ()
     attempts_left: int = 0
     can_grow: bool = True

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
+import numpy as np
+
 from ullage.core.allocation import Bounds, Ladder
 from ullage.core.decision import Reason, RunQuestion
 from ullage.core.replay import next_limit, round_up
@@ -79,15 +81,15 @@ def is_overspent(history: RunHistory, budget_ratio: float) -> bool:
 
     Worked: budget 2 %: 3 of 20 runs (P = 4.4 %) is overspent, 2 of 20 (19 %) is not.
     """
-    under = [
-        bool(failed)
-        for failed, curve in zip(history.first_failed, history.spent_prob, strict=False)
-        if curve
-    ][-OVERSPENT_RUNS:]
-    n, failures = len(under), sum(under)
+    if history.spent_prob.shape[1] == 0:
+        return False
+    under = history.first_failed[~np.isnan(history.spent_prob[:, 0])][-OVERSPENT_RUNS:]
+    n, failures = len(under), int(under.sum())
+    if failures == 0:
+        return False
     chance = min(1.0, OVERSPENT_RATIO * budget_ratio)
     fewer = sum(math.comb(n, k) * chance**k * (1 - chance) ** (n - k) for k in range(failures))
-    return failures > 0 and 1 - fewer <= 1 - OVERSPENT_CONFIDENCE
+    return 1 - fewer <= 1 - OVERSPENT_CONFIDENCE
 
 
 def in_whole_mib(ladder: Ladder) -> Ladder:

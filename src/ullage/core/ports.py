@@ -39,6 +39,11 @@ class RunPolicy(Protocol):
         """Return the policy's name in records and reports."""
         ...
 
+    @property
+    def is_guarded(self) -> bool:
+        """Say whether our guards hold its answers; a peer has its own rules, and bounds."""
+        ...
+
     def recommend(
         self, history: RunHistory, question: RunQuestion, *, related: RunHistory | None = None
     ) -> Recommendation:

@@ -6,9 +6,11 @@ holds only what was known by t; nothing in here can look ahead.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +30,15 @@ class RunHistory:
         *at least* peak_bytes (an OOM kill, an interruption, an error).
     runtime_s: float64 > 0, of the attempt that gave the peak.
     numbers: feature name -> float64 of length n, NaN where the run lacks it.
-    labels: feature name -> tuple of n texts or None.
+    labels: feature name -> int64 of length n, label_code of the text, 0 where it is lacking.
     expert_costs: expert name -> float64 of length n, NaN where it was not scored.
     first_failed: bool, the first attempt was OOM-killed (what the budget counts).
-    spent_prob: for each run Recommendation.spent_prob of its decision, () where the run
-        was not under the budget; empty as a whole where nothing of it is recorded.
+    spent_prob: float64 [n, g], for each run Recommendation.spent_prob of its decision, NaN
+        where the run was not under the budget; g = 0 where nothing of it is recorded.
+    limit_bytes: float64, the limit of the last attempt. failed_bytes: float64, the largest
+        limit that an attempt of the run failed at. Both NaN where there is none, and of
+        length 0 where they are not recorded.
+    ooms_count: int64, attempts that were OOM-killed; length 0 where it is not recorded.
     """
 
     run_ids: tuple[str, ...]
@@ -42,9 +48,12 @@ class RunHistory:
     runtime_s: NDArray[np.float64]
     first_failed: NDArray[np.bool_]
     numbers: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
-    labels: Mapping[str, tuple[str | None, ...]] = field(default_factory=dict)
+    labels: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     expert_costs: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
-    spent_prob: tuple[tuple[float, ...], ...] = ()
+    spent_prob: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
+    limit_bytes: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    failed_bytes: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    ooms_count: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __len__(self) -> int:
         return len(self.run_ids)
@@ -78,13 +87,50 @@ def history_of(runs: Iterable[Run], *, at: datetime) -> RunHistory:
             name: np.array([run.features.numbers.get(name, nan) for run in kept], float)
             for name in names
         },
-        labels={name: tuple(run.features.labels.get(name) for run in kept) for name in labels},
+        labels={
+            name: np.array([label_code(run.features.labels.get(name)) for run in kept], np.int64)
+            for name in labels
+        },
         expert_costs={
             name: np.array([run.expert_costs.get(name, nan) for run in kept], float)
             for name in experts
         },
-        spent_prob=tuple(run.spent_prob for run in kept),
+        spent_prob=curves_of([run.spent_prob for run in kept]),
+        limit_bytes=np.array([_or_nan(run.attempts[-1].final_limit_bytes) for run in kept], float),
+        failed_bytes=np.array([_failed_bytes(run) for run in kept], float),
+        ooms_count=np.array([sum(a.oom_kills > 0 for a in run.attempts) for run in kept], np.int64),
     )
+
+
+@lru_cache(maxsize=65_536)
+def label_code(text: str | None) -> int:
+    """Return a number > 0 that stands for the text of a label, 0 for none.
+
+    The first 62 bits of its SHA-256: the same everywhere and for ever.
+    """
+    if text is None:
+        return 0
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return (int.from_bytes(digest[:8], "big") >> 2) + 1
+
+
+def curves_of(curves: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+    """Return curves as [n, g], g the longest; a shorter one (none, or a foreign grid) is NaN."""
+    longest = max(map(len, curves), default=0)
+    table = np.full((len(curves), longest), np.nan)
+    for row, curve in zip(table, curves, strict=True):
+        if len(curve) == longest:
+            row[:] = curve
+    return table
+
+
+def _or_nan(value: int | None) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def _failed_bytes(run: Run) -> float:
+    failed = [a.final_limit_bytes for a in run.attempts if a.oom_kills and a.final_limit_bytes]
+    return float(max(failed)) if failed else float("nan")
 
 
 def _peak(run: Run) -> int:

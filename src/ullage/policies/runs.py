@@ -46,6 +46,7 @@ class UllageRunPolicy:
 
     policy_id: str = "ullage"
     is_critical: bool = False
+    is_guarded: bool = True
 
     def recommend(
         self, history: RunHistory, question: RunQuestion, *, related: RunHistory | None = None

@@ -11,7 +11,7 @@ import numpy as np
 from ullage.core.allocation import Bounds
 from ullage.core.decision import RunQuestion
 from ullage.core.units import GIB
-from ullage.core.view import RunHistory
+from ullage.core.view import RunHistory, curves_of, label_code
 from ullage.core.workload import Features
 
 ASKED_AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -24,6 +24,8 @@ def run_history(
     runtime_s: Sequence[float] | float = 60.0,
     first_failed: Sequence[int] = (),
     numbers: Mapping[str, Sequence[float]] | None = None,
+    labels: Mapping[str, Sequence[str | None]] | None = None,
+    spent_prob: Sequence[Sequence[float]] = (),
     **more: Any,
 ) -> RunHistory:
     """Return a history of runs with these peaks in bytes, one a minute.
@@ -40,6 +42,11 @@ def run_history(
         runtime_s=np.broadcast_to(np.array(runtime_s, float), (n,)).copy(),
         first_failed=np.isin(at, list(first_failed)),
         numbers={name: np.array(x, float) for name, x in (numbers or {}).items()},
+        labels={
+            name: np.array([label_code(text) for text in texts], np.int64)
+            for name, texts in (labels or {}).items()
+        },
+        spent_prob=curves_of(spent_prob),
         **more,
     )
 

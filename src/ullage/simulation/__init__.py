@@ -1,0 +1,1 @@
+"""Worlds to try policies in: runs files, timelines, the backtest. No live process in here."""
