@@ -122,3 +122,9 @@ def test_clamping_is_told() -> None:
     assert clamp_reasons(_ladder(9 * GIB), BOUNDS) == (Reason.CLAMPED_TO_CEILING,)
     assert clamp_reasons(_ladder(MIB), BOUNDS) == (Reason.CLAMPED_TO_FLOOR,)
     assert clamp_reasons(_ladder(GIB, 9 * GIB), BOUNDS) == ()
+
+
+def test_bounds_leave_chances_that_are_not_told_untold() -> None:
+    told_nothing = Ladder(limit_bytes=(MIB, 32 * MIB, GIB, 9 * GIB), oom_prob=())
+    within = within_bounds(told_nothing, BOUNDS)
+    assert within == Ladder(limit_bytes=(64 * MIB, GIB, 8 * GIB), oom_prob=())

@@ -40,6 +40,8 @@ class Reason(StrEnum):
     """The model's answer was nonsense: empirical maximum x 1.15 instead (S14)."""
     REGIME_CHANGE = "regime_change"
     """The recent runs exceeded what older ones foretold: older ones are left out."""
+    PEER = "peer"
+    """By a peer's own rule, held to the platform's bounds alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -125,9 +125,13 @@ def within_bounds(ladder: Ladder, bounds: Bounds) -> Ladder:
 
     A rung that is cut down to the ceiling keeps the OOM chance of the highest rung that
     was below the ceiling, or of itself if there is none: never a better one than
-    was promised for a limit that low.
+    was promised for a limit that low. Chances that are not told (no oom_prob at all, as
+    from peers) stay untold.
     """
     floor, ceiling = lowest_limit(bounds), bounds.ceiling_bytes
+    if not ladder.oom_prob:
+        limits = (min(max(math.ceil(limit), floor), ceiling) for limit in ladder.limit_bytes)
+        return Ladder(limit_bytes=tuple(dict.fromkeys(limits)), oom_prob=())
     clamped: list[tuple[int, float]] = []
     for limit, prob in _rungs(ladder):
         if limit <= ceiling:
