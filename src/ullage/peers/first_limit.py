@@ -1,4 +1,4 @@
-"""What all peers share: the first limit without history, raises above what failed, the node.
+"""What peers share: the first limit without history, raises above what failed, windows, the node.
 
 Not here: any peer's own rule.
 """
@@ -8,11 +8,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ullage.core.allocation import Ladder
 from ullage.core.decision import Reason, Recommendation, RunQuestion
 from ullage.core.units import GIB, MAX_BYTES
 from ullage.core.view import RunHistory
+
+DAY_S = 86_400.0
 
 LAST_RESORT_BYTES = 4 * GIB
 """For a workload that has neither history nor request, where the site has no default."""
@@ -41,6 +44,28 @@ def raised_bytes(question: RunQuestion, factor: float = 2.0) -> int:
     """
     failed = failed_bytes(question)
     return max(math.ceil(failed * factor), failed + 1)
+
+
+def limit_in_force_bytes(history: RunHistory, question: RunQuestion) -> int:
+    """Return what the workload runs under where a peer changes nothing.
+
+    The limit of the last attempt of the run known last; where no limit is recorded, the
+    first limit.
+    """
+    recorded = history.limit_bytes[~np.isnan(history.limit_bytes)]
+    return int(recorded[-1]) if len(recorded) else first_limit_bytes(question)
+
+
+def known_within(history: RunHistory, question: RunQuestion, window_s: float) -> NDArray[np.bool_]:
+    """Return which runs became known in the last `window_s` seconds, as bool of length n."""
+    return history.known_at_s >= question.asked_at.timestamp() - window_s
+
+
+def failed_before_bytes(history: RunHistory) -> NDArray[np.float64]:
+    """Return failed_bytes of length n, NaN everywhere where it is not recorded."""
+    if len(history.failed_bytes) == len(history):
+        return history.failed_bytes
+    return np.full(len(history), np.nan)
 
 
 def node_bytes(history: RunHistory, question: RunQuestion) -> int:
