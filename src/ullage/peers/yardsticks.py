@@ -27,13 +27,16 @@ from ullage.core.statistics import weighted_quantile
 from ullage.core.view import RunHistory
 from ullage.peers.first_limit import first_limit_bytes, raised_bytes, single
 
+Statistic = Callable[[NDArray[np.float64]], float]
+"""From all past peaks in bytes, oldest known first, to one number of bytes."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class YardstickPolicy:
     """margin_ratio x one statistic of all past peaks, x2 after an OOM."""
 
     policy_id: str
-    statistic: Callable[[NDArray[np.float64]], float]
+    statistic: Statistic
     margin_ratio: float
     is_guarded: bool = False
 
