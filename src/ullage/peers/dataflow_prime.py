@@ -4,12 +4,13 @@ Source: Google Cloud, Dataflow documentation, "Vertical Autoscaling" (2025): a b
 pool is scaled up only after four out-of-memory errors, the whole pool for the rest of the
 job, and never down. By how much is not published: step = 1.25, 1.5 (`dataflow-prime`) or 2.
 
-    pool = base x step^floor(k / 4), k = OOMs of the pool so far; never below an earlier pool
-    base = the first limit (request, else the default)
+    pool = base x step^floor(k / 4), k = OOMs of the pool so far
+    base = the first limit (request, else the default) of the pool's first run
 
-On runs the pool is a workload: all its runs are given the pool's memory. A run that was
-not OOM-killed tells by its limit how large the pool was. The OOMs of the run that asks
-count too. After an OOM: max(pool, step x the limit that failed).
+On runs the pool is a workload: all its runs are given the pool's memory, and what later
+ones request changes nothing. The first run with a recorded limit tells the base: its
+limit, or where it was OOM-killed m times, the largest limit that failed / step^(m - 1).
+The OOMs of the run that asks count too. After an OOM: max(pool, step x the limit that failed).
 
 Kinder than the original: there a work item fails up to four times at the same size before
 anything is raised; here each failed attempt raises its own retry, and only the pool waits
@@ -63,11 +64,17 @@ class DataflowPrimePolicy:
     def _pool_bytes(self, history: RunHistory, question: RunQuestion) -> float:
         ooms_count = int(history.ooms_count.sum()) + len(question.failed_limits_bytes)
         raises = min(ooms_count // OOMS_PER_RAISE, MOST_RAISES)
-        return max(first_limit_bytes(question) * self.step_ratio**raises, _largest_pool(history))
+        base = self._recorded_base_bytes(history) or first_limit_bytes(question)
+        return base * self.step_ratio**raises
 
-
-def _largest_pool(history: RunHistory) -> float:
-    """Return the largest limit of a run that was not OOM-killed, 0 where none is recorded."""
-    if len(history.limit_bytes) == 0 or len(history.ooms_count) == 0:
-        return 0.0
-    return float(np.fmax.reduce(history.limit_bytes[history.ooms_count == 0], initial=0.0))
+    def _recorded_base_bytes(self, history: RunHistory) -> float:
+        """Return the first limit of the first run whose limits are recorded, 0 without one."""
+        recorded = np.flatnonzero(~np.isnan(history.limit_bytes))
+        if len(recorded) == 0 or len(history.ooms_count) == 0:
+            return 0.0
+        first = recorded[0]
+        ooms_count = int(history.ooms_count[first])
+        if ooms_count == 0 or len(history.failed_bytes) == 0:
+            return float(history.limit_bytes[first])
+        raises = min(ooms_count - 1, MOST_RAISES)
+        return float(np.nan_to_num(history.failed_bytes[first])) / float(self.step_ratio**raises)

@@ -19,12 +19,14 @@ def _limit(
     *,
     step: float = 1.5,
     limits: Sequence[float] | None = None,
+    failed: Sequence[float] | None = None,
     **asked: Any,
 ) -> int:
     history = run_history(
         [1.0] * len(ooms),
         ooms_count=np.array(ooms, np.int64),
         limit_bytes=np.array([NAN] * len(ooms) if limits is None else limits, float),
+        failed_bytes=np.array([NAN] * len(ooms) if failed is None else failed, float),
     )
     question = run_question(**({"request_bytes": 1000} | asked))
     return DataflowPrimePolicy(step_ratio=step).recommend(history, question).ladder.limit_bytes[0]
@@ -54,11 +56,19 @@ def test_steps(step: float, limit: int) -> None:
     assert _limit([4], step=step) == limit
 
 
-def test_never_lowered() -> None:
-    # the first run had 5000 and was not killed; since then somebody asks for 1000
-    assert _limit([0, 0], limits=[5000.0, NAN]) == 5000
-    # a killed run's last limit is its own retry, and no size of the pool
-    assert _limit([1, 0], limits=[5000.0, 1000.0]) == 1000
+def test_the_first_run_sets_the_pool_and_later_requests_do_not() -> None:
+    # 5000 in the first run, 1000 requested now; 4 OOMs since: 5000 x 1.5
+    assert _limit([0, 3], limits=[5000.0, NAN]) == 5000
+    assert _limit([0, 4], limits=[5000.0, NAN]) == 7500
+    # the first recorded run is what counts, whatever a later one had
+    assert _limit([0, 0, 0], limits=[NAN, 300.0, 9000.0]) == 300
+
+
+def test_a_first_run_that_was_killed_tells_where_it_began() -> None:
+    # killed at 400, 600 and 900, then 1350: 900 / 1.5^2 = 400
+    assert _limit([3], limits=[1350.0], failed=[900.0]) == 400
+    # killed once more since then: 4 OOMs, 400 x 1.5 = 600
+    assert _limit([3, 1], limits=[1350.0, 600.0], failed=[900.0, 400.0]) == 600
 
 
 def test_after_an_oom_a_step_above_what_failed() -> None:
