@@ -1,6 +1,6 @@
 """The peer `crane`: Crane's resource recommendation for memory.
 
-Source: Crane (gocrane.io), resource recommender, defaults of versions 0.6 to 0.11:
+Source: Crane (gocrane.io), resource recommender, defaults of versions 0.x:
 mem-percentile 0.99, margin 0.15, history 7 days, half-life 48 h, buckets of 100 MiB,
 OOM protection for 7 days with ratio 1.2 and at least 100 MiB.
 

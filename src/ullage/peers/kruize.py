@@ -1,6 +1,6 @@
 """The peer `kruize`: Kruize (Autotune), the memory limit of its long-term recommendation.
 
-Source: Kruize Autotune, generic recommendation engine of versions 0.0.20 to 0.1: memory is
+Source: Kruize Autotune, generic recommendation engine of versions 0.0.x: memory is
 the same in its cost and performance profiles (100th percentile); the long term is 15 days.
 
     limit = min(1.2 x M, M + 1.05 x S)

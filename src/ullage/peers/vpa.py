@@ -1,7 +1,7 @@
 """The peer `vpa`: the Kubernetes Vertical Pod Autoscaler's memory target.
 
-Source: kubernetes/autoscaler, vertical-pod-autoscaler, recommender defaults of versions
-0.9 to 1.2 (before the per-object OOM settings).
+Source: kubernetes/autoscaler, vertical-pod-autoscaler, recommender defaults of the
+versions 1.x as far as they are global (no per-object OOM settings).
 
     target = max(1.15 x edge(p90), 250 MiB)
     p90 = of a histogram of peaks where a peak that is t old weighs 2^(-t / 24 h);
