@@ -49,8 +49,11 @@ def recommend_cold(
         if related is None
         else pooled_peak(related, question.features.numbers.get(FAVOURED_FEATURE))
     )
-    if pooled is None or question.attempts_left < 1:
+    if question.attempts_left < 1:
         return _single(question.bounds.ceiling_bytes, least, question, Reason.NO_EVIDENCE)
+    if pooled is None:
+        start_bytes = question.default_bytes or question.bounds.ceiling_bytes
+        return _single(start_bytes, least, question, Reason.NO_EVIDENCE)
     choice = candidates_of(pooled, question.bounds, at_least_bytes=least)
     known_price = question.prices.failure_gbh
     prices = FAILURE_GRID_GBH if known_price is None else np.array([known_price])

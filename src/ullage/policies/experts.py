@@ -36,7 +36,9 @@ WIDE_RANK = 0.25
 _LEAST_PREDICTION = 0.25
 """No line goes below this share of the smallest peak seen."""
 _FARTHEST_LOG = 10.0
-"""No log line goes farther than e^10 from the peaks seen: for the arithmetic's sake."""
+"""No log line goes lower than e^-10 of the peaks seen: for the arithmetic's sake."""
+_FARTHEST_RATIO = 1.5
+"""No point lies above the largest peak, scaled by how far the input is beyond all seen, x this."""
 _LEAST_FREEDOM = 0.05
 """1 - h at least: a point that bends the line to itself still says something."""
 
@@ -109,12 +111,15 @@ class Reading:
     residual: Floats
     widen: float
     weights: Floats
+    most_bytes: float
 
     def points(self) -> Floats:
         """Return where each past run puts the peak of the run asked about, in bytes."""
         if self.expert.is_ratio:
-            return self.now * np.exp(np.minimum(self.widen * self.residual, 50.0))
-        return self.now + self.widen * self.residual
+            points = self.now * np.exp(np.minimum(self.widen * self.residual, 50.0))
+        else:
+            points = self.now + self.widen * self.residual
+        return np.minimum(points, self.most_bytes)
 
 
 def choose_feature(
@@ -231,24 +236,29 @@ def _lines(seen: Evidence) -> dict[str, _Base]:
     if line is None:
         return {}
     least = _LEAST_PREDICTION * float(y.min())
-    bases: dict[str, _Base] = {"line": _base(seen, line, seen.x, seen.x_now, least=least)}
+    most = _most_bytes(seen)
+    bases: dict[str, _Base] = {
+        "line": _base(seen, line, seen.x, seen.x_now, least=least, most=most)
+    }
     smooth = np.maximum(line.intercept + line.slope * x, 0.5 * y.min())
     relative = fit_line(x, y, 1.0 / smooth**2)
     if relative is not None:
-        now = max(relative.at(seen.x_now), least)
+        now = min(max(relative.at(seen.x_now), least), most)
         weight_now = float(1.0 / now**2 / np.mean(1.0 / smooth**2))
         bases["relative_line"] = _base(
-            seen, relative, seen.x, seen.x_now, least=least, weight_now=weight_now
+            seen, relative, seen.x, seen.x_now, least=least, most=most, weight_now=weight_now
         )
     if float(x.min()) > 0 and seen.x_now > 0:
         log_line = fit_line(np.log(x), np.log(y))
         if log_line is not None:
             log_x = np.log(np.where(seen.x > 0, seen.x, np.nan))
-            lowest, highest = np.log(y.min()) - _FARTHEST_LOG, np.log(y.max()) + _FARTHEST_LOG
-            logs = _base(seen, log_line, log_x, float(np.log(seen.x_now)), least=lowest)
+            lowest, highest = np.log(y.min()) - _FARTHEST_LOG, np.log(most)
+            logs = _base(
+                seen, log_line, log_x, float(np.log(seen.x_now)), least=lowest, most=highest
+            )
             bases["log_line"] = _Base(
-                now=float(np.exp(min(logs.now, highest))),
-                left_out=np.exp(np.minimum(logs.left_out, highest)),
+                now=float(np.exp(logs.now)),
+                left_out=np.exp(logs.left_out),
                 shrink=logs.shrink,
                 widen=logs.widen,
             )
@@ -256,7 +266,14 @@ def _lines(seen: Evidence) -> dict[str, _Base]:
 
 
 def _base(
-    seen: Evidence, line: Line, x: Floats, x_now: float, *, least: float, weight_now: float = 1.0
+    seen: Evidence,
+    line: Line,
+    x: Floats,
+    x_now: float,
+    *,
+    least: float,
+    most: float,
+    weight_now: float = 1.0,
 ) -> _Base:
     """Return a line's predictions; `weight_now` is what a run at x_now would weigh in the fit."""
     known = seen.has_x()
@@ -265,8 +282,8 @@ def _base(
     shrink = np.ones(len(x))
     shrink[known] = np.sqrt(np.maximum(1.0 - line.own_leverage, _LEAST_FREEDOM))
     return _Base(
-        now=max(line.at(x_now), least),
-        left_out=np.maximum(left_out, least),
+        now=min(max(line.at(x_now), least), most),
+        left_out=np.clip(left_out, least, most),
         shrink=shrink,
         widen=float(np.sqrt(1.0 + weight_now * line.leverage(x_now))),
     )
@@ -285,4 +302,14 @@ def _reading(seen: Evidence, expert: Expert, base: _Base, weights: Floats) -> Re
         residual=np.where(says, residual * base.shrink, np.nan),
         widen=base.widen,
         weights=np.where(says, weights, 0.0),
+        most_bytes=_FARTHEST_RATIO * _most_bytes(seen),
     )
+
+
+def _most_bytes(seen: Evidence) -> float:
+    """Return the largest peak, x the ratio of this input to the largest seen if it is beyond."""
+    top = float(seen.peak_bytes.max())
+    x = seen.x[seen.has_x()]
+    if len(x) == 0 or np.isnan(seen.x_now) or not 0 < float(x.max()) < seen.x_now:
+        return top
+    return top * seen.x_now / float(x.max())
