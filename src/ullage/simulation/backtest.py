@@ -96,6 +96,7 @@ class _WorkloadReplay:
         replays: list[Replay] = []
         for row, known_count in zip(self._rows.tolist(), self._known_count.tolist(), strict=True):
             if not self._timeline.is_scored[row]:
+                self._rehearse(row, known_count)
                 continue
             answer, ladder, run, seconds = self._decide_and_replay(row, known_count)
             self._past.learn(self._position[row], answer, run, self._costs(answer, row))
@@ -111,6 +112,13 @@ class _WorkloadReplay:
             decision_ms=np.array(columns[4], float),
             outcomes=outcomes_with_use(replays, self._timeline, np.array(columns[0], np.int64)),
         )
+
+    def _rehearse(self, row: int, known_count: int) -> None:
+        """Score the experts on a run that is history: its own limits are not ours."""
+        if known_count == 0 or not self._policy.is_guarded:
+            return
+        answer = self._policy.recommend(self._past.view(known_count), self._question(row))
+        self._past.score(self._position[row], self._costs(answer, row))
 
     def _decide_and_replay(
         self, row: int, known_count: int
@@ -228,19 +236,23 @@ class _Past:
             labels={name: text for name, text in labels.items() if text is not None},
         )
 
+    def score(self, at: int, costs: Mapping[str, float]) -> None:
+        """Write what each expert's ladder would have cost on run number `at`."""
+        for name, cost in costs.items():
+            self._costs.setdefault(name, np.full(len(self._run_ids), np.nan))[at] = cost
+
     def learn(
         self, at: int, answer: Recommendation, run: Replay, costs: Mapping[str, float]
     ) -> None:
         """Write what run number `at` taught."""
         n = len(self._run_ids)
+        self.score(at, costs)
         limits = run.limit_bytes
         self._first_failed[at] = run.is_first_failed
         self._limit_bytes[at] = limits[-1]
         self._ooms_count[at] = run.ooms_count
         if run.ooms_count:
             self._failed_bytes[at] = limits[run.ooms_count - 1]
-        for name, cost in costs.items():
-            self._costs.setdefault(name, np.full(n, np.nan))[at] = cost
         if len(answer.spent_prob):
             if self._spent.shape[1] != len(answer.spent_prob):
                 self._spent = np.full((n, len(answer.spent_prob)), np.nan)
