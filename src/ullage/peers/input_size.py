@@ -28,12 +28,14 @@ class Observed:
 
     input_bytes: float64, 0 everywhere where the feature is not used. peak_bytes: float64.
     asked_bytes: the input of the run that asks, 0 where the feature is not used.
+    has_input: bool, the feature is used.
     row: int64, which runs of the history these are.
     """
 
     input_bytes: Floats
     peak_bytes: Floats
     asked_bytes: float
+    has_input: bool
     row: NDArray[np.int64]
 
 
@@ -52,12 +54,14 @@ def observed(history: RunHistory, question: RunQuestion) -> Observed:
             input_bytes=np.zeros(len(history)),
             peak_bytes=history.peak_bytes,
             asked_bytes=0.0,
+            has_input=False,
             row=rows,
         )
     return Observed(
         input_bytes=inputs[known],
         peak_bytes=history.peak_bytes[known],
         asked_bytes=float(asked),
+        has_input=True,
         row=rows[known],
     )
 

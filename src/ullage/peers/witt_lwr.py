@@ -40,6 +40,7 @@ from numpy.typing import NDArray
 
 from ullage.core.decision import Recommendation, RunQuestion
 from ullage.core.view import RunHistory
+from ullage.peers.doubling import doubled_waste_bytes
 from ullage.peers.first_limit import first_limit_bytes, raised_bytes, single
 from ullage.peers.input_size import least_squares, observed, refit_counts
 
@@ -133,9 +134,7 @@ def wasted_byte_seconds(
 ) -> Floats:
     """Return W of each line. intercepts, slopes: float64 of length c; answer: length c."""
     limits = np.maximum(intercepts[:, None] + slopes[:, None] * runs.x, least_bytes)
-    doublings = np.ceil(np.log2(np.maximum(runs.y / limits, 1.0)) - 1e-12)
-    reserved = limits * (np.exp2(doublings + 1) - 1)
-    wasted: Floats = (reserved - runs.y) @ runs.t
+    wasted: Floats = doubled_waste_bytes(limits, runs.y) @ runs.t
     return wasted
 
 
