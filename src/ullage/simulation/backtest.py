@@ -262,8 +262,7 @@ class _Past:
 def _related(timeline: Timeline, row: int) -> RunHistory:
     """Return the latest RELATED_RUNS runs of all workloads that were known when `row` was asked."""
     runs = timeline.runs
-    known = np.flatnonzero(timeline.known_at_s <= timeline.asked_at_s[row])
-    latest = known[np.argsort(timeline.known_at_s[known], kind="stable")][-RELATED_RUNS:]
+    latest = timeline.latest_known(row, RELATED_RUNS)
     return RunHistory(
         run_ids=tuple(runs.run_ids[at] for at in latest),
         known_at_s=timeline.known_at_s[latest],

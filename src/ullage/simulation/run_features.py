@@ -241,16 +241,17 @@ def _read(raw: RawRuns, candidates: Sequence[_Candidate], rows_count: int) -> Ru
     notes = []
     for each in candidates:
         name = each.name if each.name not in numbers | labels else f"params.{each.name}"
-        values: Floats | NDArray[np.object_] | None = None
-        count, why = _rows_with(raw, each.sql), each.left_out
-        if why is None and count == 0:
-            why = "no run has it"
+        count = _rows_with(raw, each.sql)
+        why = each.left_out or (None if count else "no run has it")
         if why is None and each.kind == "number":
-            values, why = _numbers(raw, each)
+            numbers[name] = _numbers(raw, each)
+            if _is_counter(numbers[name]) and not each.is_plain:
+                del numbers[name]
+                why = "rises with every run: a counter or a time"
         elif why is None:
-            values, why = _labels(raw, each, rows_count)
-        if why is None and values is not None:
-            (numbers if each.kind == "number" else labels)[name] = values  # type: ignore[index]
+            why = _why_no_label(raw, each.sql, count)
+            if why is None:
+                labels[name] = _labels(raw, each, rows_count)
         notes.append(
             FeatureNote(
                 name=name, kind=each.kind, source=each.source, rows_count=count, left_out=why
@@ -264,35 +265,36 @@ def _rows_with(raw: RawRuns, sql: str) -> int:
     return int(row[0]) if row else 0
 
 
-def _numbers(raw: RawRuns, candidate: _Candidate) -> tuple[Floats, str | None]:
+def _numbers(raw: RawRuns, candidate: _Candidate) -> Floats:
+    """Return a number of each row, NaN where it has none."""
     sql = f"SELECT {candidate.sql} AS x FROM sources ORDER BY pos"  # noqa: S608
-    column = raw.connection.execute(sql).fetchnumpy()["x"]
-    values = np.ma.filled(np.ma.asarray(column, dtype=float), np.nan)
-    values = np.where(np.abs(values) < 1e300, values, np.nan)
+    column = np.ma.asarray(raw.connection.execute(sql).fetchnumpy()["x"], dtype=float)
+    values: Floats = np.ma.filled(column, np.nan)
+    return np.where(np.abs(values) < 1e300, values, np.nan)
+
+
+def _is_counter(values: Floats) -> bool:
     told = values[~np.isnan(values)]
-    is_counter = (
-        not candidate.is_plain
-        and len(told) >= COUNTER_ROWS
-        and bool((told == np.floor(told)).all())
-        and bool((np.diff(told) > 0).all())
-    )
-    return values, "rises with every run: a counter or a time" if is_counter else None
+    is_whole = bool((told == np.floor(told)).all())
+    return len(told) >= COUNTER_ROWS and is_whole and bool((np.diff(told) > 0).all())
 
 
-def _labels(
-    raw: RawRuns, candidate: _Candidate, rows_count: int
-) -> tuple[NDArray[np.object_] | None, str | None]:
-    """Return a label of each row or None; no label at all where none ever comes again."""
-    sql = f"left({candidate.sql}, {LABEL_LENGTH})"
+def _why_no_label(raw: RawRuns, sql: str, count: int) -> str | None:
     row = raw.connection.execute(
         f"SELECT count(DISTINCT (code, {sql})) FILTER ({sql} IS NOT NULL) FROM sources"  # noqa: S608
     ).fetchone()
-    if row and row[0] == _rows_with(raw, candidate.sql):
-        return None, "another text in each run of a workload: it never comes again"
+    never_again = bool(row and row[0] == count)
+    return "another text in each run of a workload: it never comes again" if never_again else None
+
+
+def _labels(raw: RawRuns, candidate: _Candidate, rows_count: int) -> NDArray[np.object_]:
+    """Return a label of each row, None where it has none; equal texts are one object."""
+    sql = candidate.sql
     found = raw.connection.execute(
-        f"SELECT {sql} AS x, pos FROM sources WHERE {sql} IS NOT NULL ORDER BY pos"  # noqa: S608
+        f"SELECT left({sql}, {LABEL_LENGTH}) AS x, pos FROM sources "  # noqa: S608
+        f"WHERE {sql} IS NOT NULL ORDER BY pos"
     ).fetchnumpy()
     once: dict[str, str] = {}
     texts = np.full(rows_count, None, object)
     texts[found["pos"]] = [once.setdefault(text, text) for text in found["x"].tolist()]
-    return texts, None
+    return texts

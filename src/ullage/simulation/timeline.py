@@ -7,7 +7,7 @@ seeded permutation of each workload, the first part of it as history.
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ Bools = NDArray[np.bool_]
 
 SIZEY_MIN_RUNS = 34
 SIZEY_HISTORY_RATIO = 0.3
+STEP_S = 1e-6
+"""Between rows whose times are not recorded: no run ends within it."""
 DEFAULT_BYTES = 4 * GIB
 DEFAULT_RATIO = 2.0
 """Without a request and own history: 2 x the median of all peaks known, else 4 GiB."""
@@ -40,22 +42,39 @@ class Timeline:
     known_at_s: Floats
     default_bytes: Floats
     is_scored: Bools
+    by_known: Ints = field(init=False)
+    """All rows in the order in which they become known."""
+    rising_known_at_s: Floats = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Sort once: a cold start asks for the latest runs of all, and there may be a million."""
+        by_known = np.argsort(self.known_at_s, kind="stable")
+        object.__setattr__(self, "by_known", by_known)
+        object.__setattr__(self, "rising_known_at_s", self.known_at_s[by_known])
+
+    def latest_known(self, row: int, count: int) -> Ints:
+        """Return the latest `count` rows that are known when `row` is asked about, oldest first."""
+        known = int(np.searchsorted(self.rising_known_at_s, self.asked_at_s[row], side="right"))
+        return self.by_known[max(known - count, 0) : known]
 
 
 def in_order(runs: RunsTable) -> Timeline:
-    """Return the runs as they happened.
+    """Return the runs as they happened: asked about at the start, known at start + runtime.
 
-    A run is asked about at its start and known at its end. Without a recorded start or
-    runtime: asked at the latest start recorded so far, known from the next row on.
-    Rows that start before an earlier row are asked in the order of their starts.
+    Without a recorded start, or in a file without runtimes: asked at the latest start
+    recorded so far, known from the next row on. Rows that start before an earlier row are
+    asked in the order of their starts.
     """
     n = len(runs)
-    start = np.where(runs.has_runtime, runs.started_at_s, np.nan)
-    if np.isnan(start).all():
+    start = runs.started_at_s if runs.has_runtime.any() else np.full(n, np.nan)
+    is_gap = np.isnan(start)
+    if is_gap.all():
         asked = np.arange(n, dtype=float)
         known = asked + 0.5
     else:
-        asked, known = _with_gaps(start, runs.runtime_s)
+        asked = _with_gaps(start) if is_gap.any() else start.copy()
+        known = np.where(is_gap, asked + STEP_S / 2, start + runs.runtime_s)
+        known = np.maximum(known, np.nextafter(asked, np.inf))
     return Timeline(
         runs=runs,
         asked_at_s=asked,
@@ -65,21 +84,24 @@ def in_order(runs: RunsTable) -> Timeline:
     )
 
 
-def _with_gaps(start: Floats, runtime_s: Floats) -> tuple[Floats, Floats]:
-    """Return (asked, known) where some rows lack a start: those come right after the row before.
+def _with_gaps(start: Floats) -> Floats:
+    """Return when each row is asked about where some lack a start: those come after the row before.
 
-    Steps of a microsecond keep such rows apart, and known only from the next one on.
+    Such rows are STEP_S apart. A row with a start that coincides with them moves behind
+    them, by as little, so that it may know them; a row that starts earlier stays where it is.
     """
-    latest = np.fmax.accumulate(np.where(np.isnan(start), -np.inf, start))
-    first = start[~np.isnan(start)][0]
-    latest = np.where(np.isinf(latest), first, latest)
-    is_gap = np.isnan(start)
-    since_start = np.arange(len(start)) - np.maximum.accumulate(
-        np.where(is_gap, -1, np.arange(len(start)))
-    )
-    asked = np.where(is_gap, latest + since_start * 1e-6, start)
-    known = np.where(is_gap, asked + 0.5e-6, start + runtime_s)
-    return asked, known
+    asked = np.empty(len(start))
+    latest = float(start[~np.isnan(start)][0])
+    free = latest
+    """The first moment after all rows without a start so far."""
+    for row, moment in enumerate(start.tolist()):
+        if moment != moment:
+            asked[row] = max(free, latest + STEP_S)
+            free = asked[row] + STEP_S
+            continue
+        asked[row] = free if latest <= moment < free else moment
+        latest = max(latest, moment)
+    return asked
 
 
 def as_sizey(runs: RunsTable, *, seed: int) -> Timeline:
