@@ -268,8 +268,8 @@ def _rows_with(raw: RawRuns, sql: str) -> int:
 def _numbers(raw: RawRuns, candidate: _Candidate) -> Floats:
     """Return a number of each row, NaN where it has none."""
     sql = f"SELECT {candidate.sql} AS x FROM sources ORDER BY pos"  # noqa: S608
-    column = np.ma.asarray(raw.connection.execute(sql).fetchnumpy()["x"], dtype=float)
-    values: Floats = np.ma.filled(column, np.nan)
+    column = raw.connection.execute(sql).fetchnumpy()["x"]
+    values: Floats = np.ma.filled(np.ma.asarray(column, dtype=float), np.nan)
     return np.where(np.abs(values) < 1e300, values, np.nan)
 
 
