@@ -131,3 +131,23 @@ def run_policy() -> RunPolicy:
     from ullage.policies.runs import UllageRunPolicy
 
     return UllageRunPolicy()
+
+
+def backtest_policy(policy_id: str) -> RunPolicy:
+    """Return the policy that a backtest calls `policy_id`: `ullage` as in a live run, or a peer.
+
+    Raises ConfigError for an unknown one, and where a package that it needs is not installed.
+    """
+    if policy_id == "ullage":
+        return run_policy()
+    from ullage.peers.registry import make_peer
+
+    return make_peer(policy_id)
+
+
+def backtest_policy_ids() -> tuple[str, ...]:
+    """Return all that can be compared on runs: `ullage`, every peer, and the oracle."""
+    from ullage.peers.registry import PEER_IDS
+    from ullage.simulation.compare import ORACLE
+
+    return ("ullage", *PEER_IDS, ORACLE)

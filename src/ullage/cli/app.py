@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ullage.cli.backtest import app as backtest
 from ullage.cli.demo import demo
 from ullage.cli.describe import describe
 from ullage.cli.doctor import doctor
@@ -27,6 +28,7 @@ app.command()(describe)
 app.command()(explain)
 app.command()(doctor)
 app.command()(demo)
+app.add_typer(backtest)
 
 
 def _print_version(is_wanted: bool) -> None:

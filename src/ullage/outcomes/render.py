@@ -18,6 +18,8 @@ from ullage.outcomes.formats import OutputFormat
 from ullage.outcomes.tables import Table, Value
 
 _UNIT_ENDINGS = ("_byte_seconds", "_bytes", "_count", "_ratio", "_s")
+_NUMBER_ENDINGS = (*_UNIT_ENDINGS, "_gbh", "_hours", "_usd", "_ms")
+"""Names of columns that are lined up on the right."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _YAML_WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
 
@@ -144,7 +146,7 @@ def _heading(name: str) -> str:
 
 
 def _right_aligned(names: Sequence[str]) -> list[bool]:
-    return [name.endswith(_UNIT_ENDINGS) or name in {"attempt", "exit_code"} for name in names]
+    return [name.endswith(_NUMBER_ENDINGS) or name in {"attempt", "exit_code"} for name in names]
 
 
 def _for_people(name: str, value: Value) -> str:

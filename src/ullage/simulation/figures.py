@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ullage.core.prices import GIB_HOUR, MemoryPrice
+from ullage.core.prices import GIB_HOUR, MemoryPrice, gib_hours, memory_cost_usd
 from ullage.core.replay import GB_HOUR
 from ullage.core.scoring import Outcomes, score
 from ullage.simulation.compare import PolicyRun
@@ -58,6 +58,18 @@ def policy_figures(run: PolicyRun, timeline: Timeline, price: MemoryPrice) -> di
         "decision_ms_p99": _percentile(results.decision_ms, 99),
         "seconds": run.elapsed_s,
         "peak_rss_mib": run.peak_rss_mib,
+    }
+
+
+def held_figures(outcomes: Outcomes, price: MemoryPrice) -> Figures:
+    """Return what the runs would have cost in the terms of a bill: OOMs, GiB-hours, USD."""
+    reserved, used = outcomes.reserved_byte_seconds.sum(), outcomes.used_byte_seconds.sum()
+    return {
+        "runs_scored": len(outcomes),
+        "ooms_count": int(outcomes.ooms_count.sum()),
+        "reserved_gib_hours": gib_hours(float(reserved)),
+        "waste_gib_hours": gib_hours(float(reserved - used)),
+        "cost_usd": memory_cost_usd(float(reserved), price),
     }
 
 

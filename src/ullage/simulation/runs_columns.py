@@ -119,8 +119,10 @@ def _check_columns(raw: RawRuns) -> None:
             continue
         names = [ascii(column[:60])[1:-1] for column in raw.types]
         close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-        hint = f"rename {close[0]!r}" if close else "add it"
-        raise ConfigError(f"no column {name!r}: {hint}; there are {', '.join(names[:40])}")
+        nearest = f" (nearest: {close[0]!r})" if close else ""
+        raise ConfigError(
+            f"no column {name!r}{nearest}: rename or add it; there are {', '.join(names[:40])}"
+        )
     kind = raw.types["peak_bytes"].partition("(")[0]
     if kind not in (*NUMERIC_TYPES, "VARCHAR"):
         raise ConfigError(f"column peak_bytes holds {kind}, not numbers: give bytes")
@@ -246,11 +248,11 @@ def _runtimes(column: NDArray[np.float64], replaced: dict[str, int]) -> tuple[Fl
     runtime = _within(told, np.nextafter(0, 1), LONGEST_RUNTIME_S)
     has_runtime = ~np.isnan(runtime)
     if np.isnan(told).all():
-        _count(replaced, "runtime_unknown_3600_s", ~has_runtime)
+        _count(replaced, "runtime_unknown", ~has_runtime)
         return np.full(len(runtime), NO_RUNTIME_S), has_runtime
-    _count(replaced, "runtime_missing_1_s", np.isnan(told))
-    _count(replaced, "runtime_zero_1_s", told == 0)
-    _count(replaced, "runtime_nonsense_1_s", ~has_runtime & ~np.isnan(told) & (told != 0))
+    _count(replaced, "runtime_missing", np.isnan(told))
+    _count(replaced, "runtime_zero", told == 0)
+    _count(replaced, "runtime_nonsense", ~has_runtime & ~np.isnan(told) & (told != 0))
     return np.where(has_runtime, runtime, LEAST_RUNTIME_S), has_runtime
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -144,4 +145,5 @@ def _load_csv(connection: duckdb.DuckDBPyConnection, head: bytes, place: str) ->
 def _one_line(error: Exception) -> str:
     """Return the first line of DuckDB's words, without what a terminal would obey."""
     line = next((line for line in str(error).splitlines() if line.strip()), "")
+    line = re.sub(r"['\"]?/dev/fd/\d+['\"]?", "it", line)
     return "".join(c if c.isprintable() else "?" for c in line)[:200]

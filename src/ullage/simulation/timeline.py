@@ -79,7 +79,7 @@ def in_order(runs: RunsTable) -> Timeline:
         runs=runs,
         asked_at_s=asked,
         known_at_s=known,
-        default_bytes=_defaults(runs.peak_bytes, asked, known),
+        default_bytes=default_limits(runs.peak_bytes, asked, known),
         is_scored=np.ones(n, bool),
     )
 
@@ -133,8 +133,8 @@ def as_sizey(runs: RunsTable, *, seed: int) -> Timeline:
     )
 
 
-def _defaults(peak_bytes: Floats, asked: Floats, known: Floats) -> Floats:
-    """Return for each run 2 x the median of all peaks known when it is asked about."""
+def default_limits(peak_bytes: Floats, asked: Floats, known: Floats) -> Floats:
+    """Return for each run 2 x the median of all peaks known when it is asked about, else 4 GiB."""
     low: list[float] = []
     high: list[float] = []
     by_known = np.argsort(known, kind="stable")
