@@ -145,5 +145,5 @@ def _load_csv(connection: duckdb.DuckDBPyConnection, head: bytes, place: str) ->
 def _one_line(error: Exception) -> str:
     """Return the first line of DuckDB's words, without what a terminal would obey."""
     line = next((line for line in str(error).splitlines() if line.strip()), "")
-    line = re.sub(r"['\"]?/dev/fd/\d+['\"]?", "it", line)
+    line = re.sub(r"(file )?['\"]?/dev/fd/\d+['\"]?", "the file", line)
     return "".join(c if c.isprintable() else "?" for c in line)[:200]
