@@ -76,6 +76,8 @@ class _Candidate:
     source: str
     sql: str
     left_out: str | None = None
+    text_sql: str = "NULL"
+    """The same as text, where it may be a label after all."""
     is_plain: bool = False
     """A column of the schema: what it means is known, and its name is not judged."""
 
@@ -176,14 +178,13 @@ def _number_of(raw: RawRuns, name: str) -> str:
 def _column_candidate(raw: RawRuns, name: str, at: int) -> _Candidate:
     """Return a further column: in a CSV a number is what can be read as one in every row."""
     kind, column, source = raw.types[name].partition("(")[0], f"x{at}", f"column {name}"
+    text = f"nullif(trim({column}::VARCHAR), '')"
     is_csv = all(each == "VARCHAR" for each in raw.types.values())
     if kind in NUMERIC_TYPES or (is_csv and _is_all(raw, f"try_cast({column} AS DOUBLE)", column)):
         sql = f"try_cast({column} AS DOUBLE)"
-        return _Candidate(name=name, kind="number", source=source, sql=sql)
+        return _Candidate(name=name, kind="number", source=source, sql=sql, text_sql=text)
     if kind in ("VARCHAR", "BOOLEAN", "ENUM", "UUID"):
-        return _Candidate(
-            name=name, kind="label", source=source, sql=f"nullif(trim({column}::VARCHAR), '')"
-        )
+        return _Candidate(name=name, kind="label", source=source, sql=text)
     why = f"holds {kind}: neither a number nor text"
     return _Candidate(name=name, kind="none", source=source, sql=column, left_out=why)
 
@@ -218,8 +219,7 @@ def _judged(candidate: _Candidate, scope: FeatureScope) -> _Candidate:
     words = _words(candidate.name)
     why = None
     if name in ALWAYS_LABELS and candidate.kind == "number":
-        text = f"nullif(trim(({candidate.sql})::VARCHAR), '')"
-        return replace(candidate, kind="label", sql=text)
+        return replace(candidate, kind="label", sql=candidate.text_sql)
     if words & _TARGET_WORDS:
         why = "measures what is to be foretold"
     elif scope == "apriori" and name.endswith("_posthoc"):

@@ -31,12 +31,13 @@ def runs_table(
     """
     n = len(peaks)
     at = np.arange(n)
+    starts = np.arange(n) * 86_400.0 if started_at_s is None else started_at_s
     code = np.zeros(n, np.int64) if workload is None else np.array(workload, np.int64)
     return RunsTable(
         workload_names=tuple(f"w{number}" for number in range(int(code.max(initial=0)) + 1)),
         workload=code,
         run_ids=tuple(f"run-{number}" for number in range(n)),
-        started_at_s=at * 86_400.0 if started_at_s is None else np.array(started_at_s, float),
+        started_at_s=np.array(starts, float),
         peak_bytes=np.array(peaks, float),
         runtime_s=np.full(n, 3600.0) if runtime_s is None else np.array(runtime_s, float),
         has_runtime=np.ones(n, bool) if has_runtime is None else np.array(has_runtime, bool),
