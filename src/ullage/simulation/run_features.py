@@ -197,7 +197,8 @@ def _key_candidate(raw: RawRuns, name: str, at: int) -> _Candidate:
     types = {str(row[0]) for row in rows} - {"NULL"}
     sql = f"nullif(trim({value} ->> '$'), '')"
     if types <= set(_JSON_NUMBERS):
-        return _Candidate(name=name, kind="number", source=source, sql=f"try_cast({sql} AS DOUBLE)")
+        number = f"try_cast({sql} AS DOUBLE)"
+        return _Candidate(name=name, kind="number", source=source, sql=number, text_sql=sql)
     if types & {"OBJECT", "ARRAY"}:
         why = "holds lists or objects: neither a number nor text"
         return _Candidate(name=name, kind="none", source=source, sql=sql, left_out=why)
