@@ -207,9 +207,14 @@ class _Past:
         self._ooms_count = np.zeros(n, np.int64)
         self._costs: dict[str, Floats] = {}
         self._spent = np.zeros((n, 0))
+        self._first_spent = n
 
     def view(self, count: int) -> RunHistory:
-        """Return the first `count` runs that became known."""
+        """Return the first `count` runs that became known, as core.view.history_of has them.
+
+        No budget was spent until a run that spent some is known.
+        """
+        spent = self._spent[:count]
         return RunHistory(
             run_ids=self._run_ids[:count],
             known_at_s=self._known_at_s[:count],
@@ -220,7 +225,7 @@ class _Past:
             numbers={name: x[:count] for name, x in self._numbers.items()},
             labels={name: codes[:count] for name, codes in self._labels.items()},
             expert_costs={name: cost[:count] for name, cost in self._costs.items()},
-            spent_prob=self._spent[:count],
+            spent_prob=spent if self._first_spent < count else spent[:, :0],
             limit_bytes=self._limit_bytes[:count],
             failed_bytes=self._failed_bytes[:count],
             ooms_count=self._ooms_count[:count],
@@ -257,6 +262,7 @@ class _Past:
             if self._spent.shape[1] != len(answer.spent_prob):
                 self._spent = np.full((n, len(answer.spent_prob)), np.nan)
             self._spent[at] = answer.spent_prob
+            self._first_spent = min(self._first_spent, at)
 
 
 def _related(timeline: Timeline, row: int) -> RunHistory:
