@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -20,6 +21,7 @@ from ullage.simulation.memory_use import peak_memory_mib
 T = TypeVar("T")
 
 _POLL_S = 0.25
+_PR_SET_PDEATHSIG = 1
 
 
 class Progress:
@@ -77,7 +79,7 @@ def deal_out(
         max_workers=max(1, min(jobs, len(sizes))),
         mp_context=multiprocessing.get_context("fork"),
         initializer=_inherit,
-        initargs=(work,),
+        initargs=(work, os.getpid()),
     )
     try:
         futures: dict[Future[_Done[T]], int] = {
@@ -112,11 +114,26 @@ def _gathered(
     return found, sum(peak_mib.values()) + peak_memory_mib()
 
 
-def _inherit(work: Callable[[int], object]) -> None:
+def _inherit(work: Callable[[int], object], parent_pid: int) -> None:
     """Start a worker: an interrupt at the terminal is the parent's to handle."""
     global _work
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _end_with_parent(parent_pid)
     _work = work
+
+
+def _end_with_parent(parent_pid: int) -> None:
+    """Ask the kernel to end this process with its parent: each holds the others' pipes open.
+
+    Where it cannot (no Linux), an orphan of a killed parent would wait for work for ever.
+    """
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_pid:
+        os._exit(1)
 
 
 def _run_inherited(number: int) -> _Done[T]:
