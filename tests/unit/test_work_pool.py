@@ -70,9 +70,11 @@ def _is_running(pid: int) -> bool:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
 def test_a_killed_parent_leaves_no_process_behind(tmp_path: Path) -> None:
-    parent = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path)])
-    assert wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
-    workers = [int(file.name) for file in tmp_path.iterdir()]
+    folder = tmp_path / "pids"
+    folder.mkdir()
+    parent = subprocess.Popen([sys.executable, "-c", SCRIPT, str(folder)])
+    assert wait_until(lambda: len(list(folder.iterdir())) == 2)
+    workers = [int(file.name) for file in folder.iterdir()]
     assert all(map(_is_running, workers))
     parent.send_signal(signal.SIGKILL)
     parent.wait()
