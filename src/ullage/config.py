@@ -18,8 +18,8 @@ from ullage.core.prices import DEFAULT_MEMORY_PRICE, MemoryPrice
 from ullage.core.units import GIB, parse_bytes
 
 PRESETS: Mapping[str, tuple[float, float]] = {
-    "batch": (4.0, 0.02),
-    "batch-tolerant": (2.0, 0.05),
+    "batch": (1.0, 0.02),
+    "batch-tolerant": (1.0, 0.05),
     "batch-critical": (20.0, 0.005),
 }
 """Name -> (rho, failure_budget_ratio)."""
@@ -44,9 +44,9 @@ class Settings:
     failure_budget_ratio: float = 0.02
     """Share of first attempts that may be OOM-killed: spent where it saves most."""
 
-    rho: float = 4.0
-    """Price of memory-time lost in a failed attempt, relative to memory-time wasted. 1 is
-    the least memory-time but fails one first attempt in ten: never the default."""
+    rho: float = 1.0
+    """Price of memory-time lost in a failed attempt, relative to memory-time wasted. It is
+    the failure budget that holds failures down; without one, 1 would fail one in ten."""
 
     reserve_ratio: float = 0.05
     """Share of the host's memory that runs never book: what the rest of the host needs."""

@@ -270,6 +270,7 @@ def _ended(decision: RunDecision, limits: list[int], runs: RunsTable, row: int) 
         exit_code=None,
         attempts=tuple(attempts),
         spent_prob=decision.recommendation.spent_prob,
+        first_oom_prob=decision.ladder.oom_prob[0] if decision.recommendation.spent_prob else None,
     )
     return replace(run, expert_costs=expert_costs_gbh(decision, run))
 
@@ -297,6 +298,7 @@ def _told(history: RunHistory) -> dict[str, list[object]]:
                 told[f"{kind} {name}"] = np.nan_to_num(column, nan=-1.0).tolist()
     if np.nan_to_num(history.spent_prob).any():
         told["spent"] = np.nan_to_num(history.spent_prob, nan=-1.0).tolist()
+    told["first_oom_prob"] = np.nan_to_num(history.first_oom_prob, nan=-1.0).tolist()
     return told
 
 

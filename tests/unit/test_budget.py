@@ -5,16 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ullage.core.spending import Spending, spending_of
 from ullage.policies.budget import (
     FAILURE_GRID_GBH,
-    RECENT_DECISIONS,
+    OWN_RUNS,
     choose_price,
-    recent_curves,
+    own_spending,
     target_share,
 )
 from ullage.testing.histories import run_history
 
 FLAT = tuple([0.01] * len(FAILURE_GRID_GBH))
+NOTHING = Spending()
 
 
 def test_the_grid_is_fixed_because_stored_curves_rest_on_it() -> None:
@@ -27,39 +29,53 @@ def test_the_grid_is_fixed_because_stored_curves_rest_on_it() -> None:
 
 def test_the_smallest_price_that_meets_the_target() -> None:
     curve = np.array([0.5, 0.1, 0.03, 0.01, 0.0])
-    assert choose_price(curve, np.zeros((0, 5)), 0.02) == 3
-    assert choose_price(curve, np.zeros((0, 5)), 0.03) == 2
-    assert choose_price(curve, np.zeros((0, 5)), 0.6) == 0
-    assert choose_price(np.array([0.5, 0.4]), np.zeros((0, 2)), 0.02) == 1
+    assert choose_price(curve, NOTHING, 0.02) == 3
+    assert choose_price(curve, NOTHING, 0.03) == 2
+    assert choose_price(curve, NOTHING, 0.6) == 0
+    assert choose_price(np.array([0.5, 0.4]), NOTHING, 0.02) == 1
 
 
 def test_a_dear_decision_may_fail_more_where_others_fail_less() -> None:
     """No clamp per decision: 10 % here, 0.5 % in seven others, is 1.7 % of all."""
     here = np.array([0.5, 0.1, 0.0])
-    assert choose_price(here, np.zeros((0, 3)), 0.02) == 2
-    assert choose_price(here, np.full((7, 3), 0.005), 0.02) == 1
+    others = Spending(runs_count=7, mean_prob=(0.005, 0.005, 0.005))
+    assert choose_price(here, NOTHING, 0.02) == 2
+    assert choose_price(here, others, 0.02) == 1
+
+
+def test_curves_over_another_grid_say_nothing() -> None:
+    others = Spending(runs_count=700, mean_prob=(0.0, 0.0))
+    assert choose_price(np.array([0.5, 0.1, 0.0]), others, 0.02) == 2
 
 
 @pytest.mark.parametrize(
     ("runs", "failures", "target"),
-    [(0, 0, 0.02), (25, 0, 0.04), (75, 1, 0.04), (25, 1, 0.005), (400, 0, 0.08)],
+    [(0, 0, 0.02), (25, 0, 0.04), (80, 1, 0.035), (25, 1, 0.01), (400, 0, 0.04), (1000, 22, 0.016)],
 )
 def test_the_target_follows_what_was_spent(runs: int, failures: int, target: float) -> None:
-    history = run_history([1.0] * runs, first_failed=range(failures))
-    assert target_share(history, 0.02) == pytest.approx(target)
+    spending = Spending(runs_count=runs, failures_count=failures)
+    assert target_share(spending, 0.02) == pytest.approx(target)
 
 
-def test_only_runs_under_the_budget_count_where_it_is_recorded() -> None:
+def test_spending_is_the_mean_of_curves_and_the_count_of_failures() -> None:
+    curves = np.array([[0.5, 0.1], [0.3, 0.0]])
+    spending = spending_of(curves, np.array([True, False]))
+    assert (spending.runs_count, spending.failures_count) == (2, 1)
+    assert spending.mean_prob == pytest.approx((0.4, 0.05))
+    assert spending_of(np.zeros((0, 2)), np.zeros(0, bool)) == NOTHING
+
+
+def test_only_the_latest_runs_under_the_budget_count() -> None:
     curves = ((),) * 10 + (FLAT,) * 25
-    history = run_history([1.0] * 35, first_failed=range(10), spent_prob=curves)
-    assert target_share(history, 0.02) == pytest.approx(0.04)
-
-
-def test_the_latest_whole_curves_are_pooled() -> None:
-    history = run_history([1.0] * 3, spent_prob=(FLAT, (), (0.1, 0.2)))
-    assert recent_curves(history).tolist() == [list(FLAT)]
+    mixed = own_spending(run_history([1.0] * 35, first_failed=range(10), spent_prob=curves))
+    assert (mixed.runs_count, mixed.failures_count) == (25, 0)
     older = tuple([0.5] * len(FAILURE_GRID_GBH))
     many = run_history(
-        [1.0] * (RECENT_DECISIONS + 5), spent_prob=(older,) * 5 + (FLAT,) * RECENT_DECISIONS
+        [1.0] * (OWN_RUNS + 5), first_failed=range(5), spent_prob=(older,) * 5 + (FLAT,) * OWN_RUNS
     )
-    assert recent_curves(many).tolist() == [list(FLAT)] * RECENT_DECISIONS
+    assert own_spending(many).failures_count == 0
+    assert own_spending(many).mean_prob == pytest.approx(FLAT)
+
+
+def test_curves_of_a_foreign_grid_are_no_spending() -> None:
+    assert own_spending(run_history([1.0] * 3, spent_prob=((0.1, 0.2),) * 3)) == NOTHING

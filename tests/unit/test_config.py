@@ -31,7 +31,7 @@ def test_defaults(tmp_path: Path) -> None:
     found = settings(tmp_path)
     assert found.state_dir == tmp_path / ".local/state/ullage"
     assert found.failure_budget_ratio == 0.02
-    assert found.rho == 4.0
+    assert found.rho == 1.0
     assert found.reserve_min_bytes == GIB
     assert found.prices.gib_hour_usd == 0.003557
 
@@ -81,7 +81,7 @@ def test_presets_set_price_and_budget_and_single_keys_outrank_them(tmp_path: Pat
     mixed = settings(tmp_path, 'preset = "batch-critical"\nrho = 50')
     assert (mixed.rho, mixed.failure_budget_ratio) == (50.0, 0.005)
     typed = settings(tmp_path, "rho = 50").with_preset("batch-tolerant")
-    assert (typed.rho, typed.preset) == (2.0, "batch-tolerant")
+    assert (typed.rho, typed.preset) == (1.0, "batch-tolerant")
 
 
 WRONG = [

@@ -79,8 +79,7 @@ def test_a_policy_that_breaks_is_heard() -> None:
 
 
 def test_a_policy_that_overspends_its_budget_falls_back_if_that_is_safer() -> None:
-    curves = ((0.1,),) * 20
-    history = run_history([300 * MIB] * 20, first_failed=range(15, 20), spent_prob=curves)
+    history = run_history([300 * MIB] * 20, first_failed=range(15, 20), first_oom_prob=(0.01,) * 20)
     low = decide_run(history, run_question(), Says((310 * MIB, GIB)))
     assert low.ladder.limit_bytes == (345 * MIB,)
     assert low.reasons == (Reason.MODEL_FALLBACK,)

@@ -77,13 +77,21 @@ def test_the_fallback_is_the_largest_peak_and_some() -> None:
     [(20, 3, True), (20, 2, False), (100, 7, False), (100, 8, True), (5, 0, False), (1, 1, True)],
 )
 def test_far_more_failures_than_the_budget(runs: int, failures: int, overspent: bool) -> None:
-    curves = ((0.1,),) * runs
-    history = run_history([GIB] * runs, first_failed=range(failures), spent_prob=curves)
+    chances = (0.01,) * runs
+    history = run_history([GIB] * runs, first_failed=range(failures), first_oom_prob=chances)
     assert is_overspent(history, 0.02) is overspent
     # Runs that were not under the budget say nothing about it.
-    history = run_history([GIB] * runs, first_failed=range(failures), spent_prob=((),) * runs)
+    history = run_history([GIB] * runs, first_failed=range(failures), first_oom_prob=(None,) * runs)
     assert not is_overspent(history, 0.02)
     assert not is_overspent(run_history([GIB] * runs, first_failed=range(failures)), 0.02)
+
+
+def test_failures_that_were_announced_are_no_overspending() -> None:
+    """A workload that shares a budget may be planned to fail more often than others."""
+    history = run_history([GIB] * 100, first_failed=range(12), first_oom_prob=(0.08,) * 100)
+    assert not is_overspent(history, 0.02)
+    history = run_history([GIB] * 100, first_failed=range(25), first_oom_prob=(0.08,) * 100)
+    assert is_overspent(history, 0.02)
 
 
 def test_whole_mib_rounded_up_and_merged() -> None:

@@ -12,6 +12,7 @@ from ullage.core.decide import decide_run
 from ullage.core.decision import Reason
 from ullage.core.replay import replay_run
 from ullage.core.scoring import expert_cost_gbh
+from ullage.core.spending import Spending
 from ullage.core.units import GIB, MIB
 from ullage.core.view import RunHistory
 from ullage.policies.budget import FAILURE_GRID_GBH
@@ -212,8 +213,19 @@ class TestBudget:
         peaks = draw.lognormal(np.log(GIB), 0.5, 200).tolist()
         question = run_question(prices=Prices(rho=1.0))
         good = decide_run(run_history(peaks), question, POLICY)
-        bad = decide_run(run_history(peaks, first_failed=range(180, 200)), question, POLICY)
+        spent = replace(question, spending=Spending(runs_count=200, failures_count=20))
+        bad = decide_run(run_history(peaks), spent, POLICY)
         assert bad.limit_bytes > good.limit_bytes
+
+    def test_a_dear_workload_may_fail_more_often_where_many_cheap_ones_never_do(self) -> None:
+        draw = np.random.default_rng(0)
+        history = run_history(draw.lognormal(np.log(GIB), 0.5, 200).tolist())
+        question = run_question(prices=Prices(rho=1.0))
+        calm = Spending(runs_count=900, mean_prob=(0.0,) * len(FAILURE_GRID_GBH))
+        alone = decide_run(history, question, POLICY)
+        among_calm = decide_run(history, replace(question, spending=calm), POLICY)
+        assert among_calm.ladder.oom_prob[0] > alone.ladder.oom_prob[0]
+        assert among_calm.recommendation.failure_gbh < alone.recommendation.failure_gbh
 
     def test_a_given_price_replaces_the_search(self) -> None:
         history = run_history([100 * MIB, 200 * MIB, 300 * MIB])

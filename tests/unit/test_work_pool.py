@@ -7,43 +7,72 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ullage.simulation.work_pool import Progress, deal_out
+from ullage.core.errors import DataError, PermanentError
+from ullage.simulation.work_pool import Progress, WorkPool
 from ullage.testing.sandbox_contract import wait_until
 
 SCRIPT = """
 import os, sys, time
-from ullage.simulation.work_pool import Progress, deal_out
+from ullage.simulation.work_pool import Progress, WorkPool
 
 def work(number):
     open(os.path.join(sys.argv[1], str(os.getpid())), "w").close()
     time.sleep(120)
 
-deal_out(work, [1, 1], jobs=2, progress=Progress(), on_progress=lambda done: None)
+with WorkPool([work, work], progress=Progress(), on_progress=lambda done: None) as pool:
+    pool.deal([0, 1])
 """
 
 
-def test_every_batch_comes_back_once_from_other_processes() -> None:
-    found, peak_mib = deal_out(
-        lambda number: (number, os.getpid()),
-        [1] * 9,
-        jobs=2,
-        progress=Progress(),
-        on_progress=lambda done: None,
-    )
+def _pool(works: Sequence[Callable[[Any], Any]], progress: Progress | None = None) -> WorkPool:
+    return WorkPool(works, progress=progress or Progress(), on_progress=lambda done: None)
+
+
+def test_every_message_is_answered_once_by_other_processes() -> None:
+    with _pool([lambda number: (number, os.getpid())] * 2) as pool:
+        found = pool.deal(range(9))
+        assert pool.peak_mib > 10
     assert sorted(number for number, _ in found) == list(range(9))
     assert os.getpid() not in {pid for _, pid in found}
-    assert peak_mib > 10
+
+
+def test_each_work_keeps_what_it_learned_between_messages() -> None:
+    class Sum:
+        def __init__(self, first: int) -> None:
+            self.total = first
+
+        def __call__(self, number: int) -> int:
+            self.total += number
+            return self.total
+
+    with _pool([Sum(0), Sum(100)]) as pool:
+        assert pool.ask_all(1) == [1, 101]
+        assert pool.ask_all(2) == [3, 103]
 
 
 def test_no_work_is_no_result() -> None:
-    found, _ = deal_out(
-        lambda number: number, [], jobs=2, progress=Progress(), on_progress=lambda done: None
-    )
-    assert found == []
+    with _pool([]) as pool:
+        assert pool.deal([]) == []
+        assert pool.ask_all(1) == []
+
+
+def test_what_a_work_raises_is_raised_here() -> None:
+    def work(number: int) -> int:
+        raise DataError(f"not {number}")
+
+    with _pool([work]) as pool, pytest.raises(DataError, match="not 3"):
+        pool.ask_all(3)
+
+
+def test_a_worker_that_dies_is_an_error_that_names_the_way_out() -> None:
+    with _pool([lambda number: os._exit(9)]) as pool, pytest.raises(PermanentError, match="--jobs"):
+        pool.ask_all(1)
 
 
 def test_an_interrupt_stops_work_that_would_go_on_for_ever() -> None:
@@ -57,8 +86,11 @@ def test_an_interrupt_stops_work_that_would_go_on_for_ever() -> None:
     def interrupt(done: int) -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        deal_out(work, [1, 1], jobs=2, progress=progress, on_progress=interrupt)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        WorkPool([work, work], progress=progress, on_progress=interrupt) as pool,
+    ):
+        pool.deal([1, 1])
 
 
 def _is_running(pid: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -75,6 +76,8 @@ def _explain(
     from ullage.outcomes.explain import explain_decision
 
     question = _question(settings, runs, features=features, retries=retries, can_grow=can_grow)
+    if retries and not can_grow:
+        question = replace(question, spending=reader.spending())
     history = history_of(runs, at=question.asked_at)
     related = None
     if len(history) == 0:

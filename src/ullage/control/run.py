@@ -30,6 +30,7 @@ from ullage.core.ports import (
     StateStore,
 )
 from ullage.core.scoring import expert_costs_gbh
+from ullage.core.spending import Spending
 from ullage.core.telemetry import Attribution, OomEvent
 from ullage.core.units import format_bytes
 from ullage.core.view import RunHistory, history_of
@@ -137,6 +138,7 @@ class _Run:
         """Decide, record, try, learn."""
         self._bounds = self._find_bounds()
         self._history, self._related = self._read_history()
+        self._spending = self._read_spending()
         decision = self._decide(self._history)
         started = Run(
             run_id=self._run_id,
@@ -199,6 +201,14 @@ class _Run:
             return history, None
         return history, history_of(store.runs(limit=HISTORY_RUNS), at=now)
 
+    def _read_spending(self) -> Spending | None:
+        """Return what all workloads have spent of the budget, where it is this run's too."""
+        store = self._ports.store
+        if store is None or self._can_grow or self._request.retries < 1:
+            return None
+        spending = store.spending()
+        return spending if spending.runs_count else None
+
     def _question(self) -> RunQuestion:
         request = self._request
         return RunQuestion(
@@ -215,6 +225,7 @@ class _Run:
             attempts_left=max(0, request.retries - len(self._attempts)),
             can_grow=self._can_grow,
             failure_budget_ratio=request.failure_budget_ratio,
+            spending=self._spending,
             prices=request.prices,
         )
 
@@ -336,6 +347,7 @@ class _Run:
         last = self._attempts[-1]
         is_policys = not {Reason.FIXED, Reason.OBSERVE} & set(decision.reasons)
         spent_prob = decision.recommendation.spent_prob if is_policys else ()
+        first_oom_prob = decision.ladder.oom_prob[0] if spent_prob else None
         run = replace(
             started,
             known_at=self._ports.clock.now(),
@@ -343,7 +355,12 @@ class _Run:
             exit_code=last.exit_code,
             attempts=tuple(self._attempts),
         )
-        run = replace(run, expert_costs=expert_costs_gbh(decision, run), spent_prob=spent_prob)
+        run = replace(
+            run,
+            expert_costs=expert_costs_gbh(decision, run),
+            spent_prob=spent_prob,
+            first_oom_prob=first_oom_prob,
+        )
         store = self._ports.store
         if store is not None and self._is_recorded:
             self._keep(lambda: store.end_run(run, self._oom_events()))

@@ -31,7 +31,7 @@ class Prices:
     ttf_ratio: share of a run's time after which it fails (time to failure).
     """
 
-    rho: float = 4.0
+    rho: float = 1.0
     failure_gbh: float | None = None
     ttf_ratio: float = 1.0
 

@@ -122,6 +122,7 @@ def decision_digest(
     digest.update(json.dumps(record, sort_keys=True, default=_plain).encode())
     columns = [history.known_at_s, history.peak_bytes, history.runtime_s]
     columns.append(history.spent_prob.ravel())
+    columns.append(history.first_oom_prob)
     columns.extend((history.limit_bytes, history.failed_bytes, history.ooms_count.astype(float)))
     for named in (history.numbers, history.expert_costs):
         digest.update("\0".join(sorted(named)).encode())

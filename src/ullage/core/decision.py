@@ -12,6 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from ullage.core.allocation import Bounds, Ladder, Prices
+from ullage.core.spending import Spending
 from ullage.core.workload import Features
 
 
@@ -64,6 +65,8 @@ class RunQuestion:
     attempts_left: int = 0
     can_grow: bool = True
     failure_budget_ratio: float = 0.02
+    spending: Spending | None = None
+    """Of all workloads that share the budget; None = this workload has it for itself."""
     prices: Prices = field(default_factory=Prices)
     growth_prices: Prices = field(
         default_factory=lambda: Prices(rho=0.05, failure_gbh=0.0, ttf_ratio=0.0)
@@ -89,6 +92,8 @@ class Recommendation:
     expert_ladders: Mapping[str, Ladder] = field(default_factory=dict)
     deciding_run_ids: tuple[str, ...] = ()
     spent_prob: tuple[float, ...] = ()
+    failure_gbh: float = 0.0
+    """The price of a failed first attempt (lambda) at which the ladders were solved."""
     feature: str | None = None
     """The feature that the leading expert follows, if it follows one."""
 

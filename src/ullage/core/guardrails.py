@@ -24,7 +24,8 @@ OVERSPENT_RATIO = 2.0
 OVERSPENT_CONFIDENCE = 0.95
 OVERSPENT_RUNS = 100
 """A policy has overspent where the last 100 first attempts under the budget failed more often
-than twice the budget explains, with 95 % (one-sided, binomial) confidence."""
+than twice the budget, or twice what was announced, explains: with 95 % (one-sided, binomial)
+confidence."""
 
 
 def lowest_limit(bounds: Bounds) -> int:
@@ -76,18 +77,21 @@ def fallback_ladder(history: RunHistory, question: RunQuestion) -> Ladder:
 def is_overspent(history: RunHistory, budget_ratio: float) -> bool:
     """Say whether first attempts under the budget fail far more often than it allows (S14).
 
-    True where P(X >= failures) <= 5 % for X ~ Binomial(n, 2 x budget). Runs that were not
-    under the budget (grown, fixed) do not count; where that is not recorded: False.
+    True where P(X >= failures) <= 5 % for X ~ Binomial(n, 2 x p), p the budget or the mean
+    announced chance if that is higher: where several workloads share a budget, one of them
+    may be planned to fail more often. Runs that were not under the budget (grown, fixed)
+    do not count; where that is not recorded: False.
 
     Worked: budget 2 %: 3 of 20 runs (P = 4.4 %) is overspent, 2 of 20 (19 %) is not.
     """
-    if history.spent_prob.shape[1] == 0:
+    if len(history.first_oom_prob) == 0:
         return False
-    under = history.first_failed[~np.isnan(history.spent_prob[:, 0])][-OVERSPENT_RUNS:]
-    n, failures = len(under), int(under.sum())
+    latest = np.flatnonzero(~np.isnan(history.first_oom_prob))[-OVERSPENT_RUNS:]
+    n, failures = len(latest), int(history.first_failed[latest].sum())
     if failures == 0:
         return False
-    chance = min(1.0, OVERSPENT_RATIO * budget_ratio)
+    planned_ratio = max(budget_ratio, float(history.first_oom_prob[latest].mean()))
+    chance = min(1.0, OVERSPENT_RATIO * planned_ratio)
     fewer = sum(math.comb(n, k) * chance**k * (1 - chance) ** (n - k) for k in range(failures))
     return 1 - fewer <= 1 - OVERSPENT_CONFIDENCE
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from ullage.core.decision import Recommendation, RunDecision, RunQuestion
+from ullage.core.spending import Spending
 from ullage.core.telemetry import MemoryReading, OomEvent, PressureState, SampleSeries
 from ullage.core.workload import Attempt, ControlKind, Run, Workload
 
@@ -169,6 +170,10 @@ class RunReader(Protocol):
 
     def ooms(self, workload_key: str | None = None, *, limit: int | None = None) -> list[OomEvent]:
         """Return OOM events, newest first."""
+        ...
+
+    def spending(self) -> Spending:
+        """Return what the latest runs of all workloads have spent of the failure budget."""
         ...
 
     def decision(self, decision_id: str) -> RunDecision | None:

@@ -8,7 +8,7 @@ money by region (the price book).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,11 +56,16 @@ def expert_costs_gbh(decision: RunDecision, run: Run) -> dict[str, float]:
     runtime_s = last.runtime.total_seconds()
     if peak <= 0 or runtime_s <= 0:
         return {}
-    prices = decision.question.prices
+    prices = priced(decision.question.prices, decision.recommendation.failure_gbh)
     return {
         name: expert_cost_gbh(ladder, peak_bytes=peak, runtime_s=runtime_s, prices=prices)
         for name, ladder in decision.recommendation.expert_ladders.items()
     }
+
+
+def priced(prices: Prices, failure_gbh: float) -> Prices:
+    """Return `prices` with what a failure was priced at: the ladders were solved for that."""
+    return replace(prices, failure_gbh=failure_gbh)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

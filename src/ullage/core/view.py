@@ -35,6 +35,8 @@ class RunHistory:
     first_failed: bool, the first attempt was OOM-killed (what the budget counts).
     spent_prob: float64 [n, g], for each run Recommendation.spent_prob of its decision, NaN
         where the run was not under the budget; g = 0 where nothing of it is recorded.
+    first_oom_prob: float64, the announced chance that the first limit fails, NaN where the
+        run was not under the budget; length 0 where it is not recorded.
     limit_bytes: float64, the limit of the last attempt. failed_bytes: float64, the largest
         limit that an attempt of the run failed at. Both NaN where there is none, and of
         length 0 where they are not recorded.
@@ -51,6 +53,7 @@ class RunHistory:
     labels: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     expert_costs: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     spent_prob: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
+    first_oom_prob: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     limit_bytes: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     failed_bytes: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     ooms_count: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -96,6 +99,7 @@ def history_of(runs: Iterable[Run], *, at: datetime) -> RunHistory:
             for name in experts
         },
         spent_prob=curves_of([run.spent_prob for run in kept]),
+        first_oom_prob=np.array([_or_nan(run.first_oom_prob) for run in kept], float),
         limit_bytes=np.array([_or_nan(run.attempts[-1].final_limit_bytes) for run in kept], float),
         failed_bytes=np.array([_failed_bytes(run) for run in kept], float),
         ooms_count=np.array([sum(a.oom_kills > 0 for a in run.attempts) for run in kept], np.int64),
@@ -124,7 +128,7 @@ def curves_of(curves: Sequence[Sequence[float]]) -> NDArray[np.float64]:
     return table
 
 
-def _or_nan(value: int | None) -> float:
+def _or_nan(value: float | None) -> float:
     return float("nan") if value is None else float(value)
 
 

@@ -97,6 +97,8 @@ class Run:
     spent_prob: tuple[float, ...] = ()
     """What its decision spent of the failure budget (Recommendation.spent_prob); empty
     where the first limit was not chosen under the budget."""
+    first_oom_prob: float | None = None
+    """The announced chance that the first limit fails; None like `spent_prob`."""
 
     @property
     def oom_kills(self) -> int:

@@ -51,6 +51,8 @@ CANDIDATES = 48
 PASSES = 4
 SEED = 20_190_701
 MIN_GAIN_RATIO = 1e-9
+_STEEPEST = 1e30
+"""Bytes per unit of the input: no line of runs is steeper."""
 KEPT_FITS = 64
 
 
@@ -170,8 +172,9 @@ def _turned(
     """Return (W, line) of the best line through the run that a line touches and another one."""
     pivot = int(np.argmin(np.abs(runs.y - slope * runs.x - intercept)))
     apart = runs.x != runs.x[pivot]
-    rises = (runs.y[apart] - runs.y[pivot]) / (runs.x[apart] - runs.x[pivot])
-    slopes = np.append(_spread(rises), slope)
+    with np.errstate(over="ignore"):  # inputs that differ by next to nothing: no line at all
+        rises = (runs.y[apart] - runs.y[pivot]) / (runs.x[apart] - runs.x[pivot])
+    slopes = np.append(_spread(rises[np.abs(rises) <= _STEEPEST]), slope)
     intercepts = runs.y[pivot] - slopes * runs.x[pivot]
     wasted, at = best_of(intercepts, slopes)
     return wasted, (float(intercepts[at]), float(slopes[at]))

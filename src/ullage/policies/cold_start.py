@@ -12,9 +12,10 @@ from ullage.core.allocation import Ladder
 from ullage.core.decision import Reason, Recommendation, RunQuestion
 from ullage.core.guardrails import lowest_limit
 from ullage.core.replay import RAISE_FACTOR, round_up
+from ullage.core.spending import Spending
 from ullage.core.units import MAX_BYTES, MIB
 from ullage.core.view import RunHistory
-from ullage.policies.budget import FAILURE_GRID_GBH, NO_CURVES, choose_price
+from ullage.policies.budget import FAILURE_GRID_GBH, choose_price
 from ullage.policies.distributions import PeakDistribution, peak_distribution
 from ullage.policies.experts import FAVOURED_FEATURE
 from ullage.policies.ladder import candidates_of, ladder_of, solve
@@ -58,7 +59,9 @@ def recommend_cold(
     known_price = question.prices.failure_gbh
     prices = FAILURE_GRID_GBH if known_price is None else np.array([known_price])
     solution = solve([choice], prices, question.prices)
-    at = choose_price(solution.prob_first, NO_CURVES, question.failure_budget_ratio)
+    at = choose_price(
+        solution.prob_first, question.spending or Spending(), question.failure_budget_ratio
+    )
     return Recommendation(
         ladder=ladder_of(choice, solution.path(at), pooled),
         reasons=(Reason.POOLED_PRIOR,),

@@ -15,7 +15,7 @@ from ullage.core.allocation import Ladder
 from ullage.core.decision import Reason, Recommendation, RunQuestion
 from ullage.core.guardrails import above_failed, at_ceiling_when_last
 from ullage.core.view import RunHistory
-from ullage.policies.budget import FAILURE_GRID_GBH, choose_price, recent_curves, target_share
+from ullage.policies.budget import FAILURE_GRID_GBH, choose_price, own_spending, target_share
 from ullage.policies.cold_start import recommend_cold
 from ullage.policies.distributions import PeakDistribution, given_above
 from ullage.policies.experts import Evidence, distribution, evidence_of, read_all
@@ -77,6 +77,7 @@ class UllageRunPolicy:
             expert_ladders=ladders,
             deciding_run_ids=_deciding_runs(history, seen, peaks[name], ladder),
             spent_prob=spent if is_first and question.attempts_left > 0 else (),
+            failure_gbh=price_gbh,
             feature=seen.feature if leader.expert.follows_feature else None,
         )
         return _for_last_attempt(answer, question)
@@ -90,8 +91,9 @@ class UllageRunPolicy:
         choice = self._choice(question, peak)
         solution = solve([choice], FAILURE_GRID_GBH, question.prices)
         curve = np.minimum.accumulate(solution.prob_first)
-        target = target_share(history, question.failure_budget_ratio)
-        at = choose_price(curve, recent_curves(history), target)
+        spending = question.spending or own_spending(history)
+        target = target_share(spending, question.failure_budget_ratio)
+        at = choose_price(curve, spending, target)
         return float(FAILURE_GRID_GBH[at]), tuple(float(p) for p in curve)
 
     def _choice(self, question: RunQuestion, peak: PeakDistribution) -> Candidates:
@@ -184,5 +186,6 @@ def _for_last_attempt(answer: Recommendation, question: RunQuestion) -> Recommen
         runs_used=answer.runs_used,
         expert_ladders=answer.expert_ladders,
         deciding_run_ids=answer.deciding_run_ids,
+        failure_gbh=answer.failure_gbh,
         feature=answer.feature,
     )

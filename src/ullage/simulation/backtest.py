@@ -20,7 +20,8 @@ from ullage.core.decision import Recommendation, RunQuestion
 from ullage.core.errors import InvariantError
 from ullage.core.ports import RunPolicy
 from ullage.core.replay import Replay, replay_run
-from ullage.core.scoring import Outcomes, expert_cost_gbh
+from ullage.core.scoring import Outcomes, expert_cost_gbh, priced
+from ullage.core.spending import Spending
 from ullage.core.units import MAX_BYTES
 from ullage.core.view import RunHistory, label_code
 from ullage.core.workload import Features
@@ -65,6 +66,16 @@ class Results:
     outcomes: Outcomes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What k runs spent of the failure budget: arrays of length k, and curves [k, g]."""
+
+    known_at_s: Floats
+    row: Ints
+    first_failed: Bools
+    spent_prob: Floats
+
+
 def rows_by_workload(timeline: Timeline) -> Iterator[Ints]:
     """Yield the rows of each workload in the order in which they are asked about."""
     order = np.lexsort((timeline.asked_at_s, timeline.runs.workload))
@@ -73,12 +84,20 @@ def rows_by_workload(timeline: Timeline) -> Iterator[Ints]:
 
 
 def backtest_workload(timeline: Timeline, rows: Ints, policy: RunPolicy, world: World) -> Results:
-    """Replay the runs of one workload under `policy`; `rows` in the order they are asked about."""
-    return _WorkloadReplay(timeline, rows, policy, world).results()
+    """Replay the runs of one workload under `policy`; `rows` in the order they are asked about.
+
+    The workload has the failure budget for itself.
+    """
+    replay = WorkloadReplay(timeline, rows, policy, world)
+    replay.advance()
+    return replay.results()
 
 
-class _WorkloadReplay:
-    """The state of one workload under one policy: what it has been told so far."""
+class WorkloadReplay:
+    """One workload under one policy, replayed from one moment to the next.
+
+    What the workload has been told so far is kept; `rows` in the order they are asked about.
+    """
 
     def __init__(self, timeline: Timeline, rows: Ints, policy: RunPolicy, world: World) -> None:
         runs = timeline.runs
@@ -90,27 +109,49 @@ class _WorkloadReplay:
             timeline.known_at_s[by_known], timeline.asked_at_s[rows], side="right"
         )
         self._key = runs.workload_names[int(runs.workload[rows[0]])]
+        self._asked_at_s = timeline.asked_at_s[rows]
+        self._next = 0
+        self._spending: Spending | None = None
+        self._kept: list[tuple[int, int, float, float, float]] = []
+        self._replays: list[Replay] = []
+
+    def advance(self, until_s: float = float("inf"), *, spending: Spending | None = None) -> None:
+        """Replay the runs asked about before `until_s` that are left.
+
+        spending: of all workloads that share the failure budget; None = this one alone.
+        """
+        self._spending = spending
+        end = int(np.searchsorted(self._asked_at_s, until_s, side="left"))
+        for at in range(self._next, end):
+            self._replay(int(self._rows[at]), int(self._known_count[at]))
+        self._next = max(self._next, end)
+
+    def spent(self, after_s: float, until_s: float) -> Spent:
+        """Return what runs that became known in (after_s, until_s] spent of the budget."""
+        return self._past.spent(after_s, until_s)
+
+    def _replay(self, row: int, known_count: int) -> None:
+        if not self._timeline.is_scored[row]:
+            self._rehearse(row, known_count)
+            return
+        answer, ladder, run, seconds = self._decide_and_replay(row, known_count)
+        prob = ladder.oom_prob[0] if ladder.oom_prob else float("nan")
+        self._past.learn(self._position[row], answer, run, self._costs(answer, row), prob)
+        self._kept.append((row, known_count, float(run.limit_bytes[0]), prob, seconds * 1e3))
+        self._replays.append(run)
 
     def results(self) -> Results:
-        kept: list[tuple[int, int, float, float, float]] = []
-        replays: list[Replay] = []
-        for row, known_count in zip(self._rows.tolist(), self._known_count.tolist(), strict=True):
-            if not self._timeline.is_scored[row]:
-                self._rehearse(row, known_count)
-                continue
-            answer, ladder, run, seconds = self._decide_and_replay(row, known_count)
-            self._past.learn(self._position[row], answer, run, self._costs(answer, row))
-            prob = ladder.oom_prob[0] if ladder.oom_prob else float("nan")
-            kept.append((row, known_count, float(run.limit_bytes[0]), prob, seconds * 1e3))
-            replays.append(run)
-        columns = list(zip(*kept, strict=True)) or [()] * 5
+        """Return what became of the runs replayed so far."""
+        columns = list(zip(*self._kept, strict=True)) or [()] * 5
         return Results(
             row=np.array(columns[0], np.int64),
             known_count=np.array(columns[1], np.int64),
             first_limit_bytes=np.array(columns[2], float),
             oom_prob=np.array(columns[3], float),
             decision_ms=np.array(columns[4], float),
-            outcomes=outcomes_with_use(replays, self._timeline, np.array(columns[0], np.int64)),
+            outcomes=outcomes_with_use(
+                self._replays, self._timeline, np.array(columns[0], np.int64)
+            ),
         )
 
     def _rehearse(self, row: int, known_count: int) -> None:
@@ -164,6 +205,7 @@ class _WorkloadReplay:
             attempts_left=ATTEMPTS_LEFT,
             can_grow=False,
             failure_budget_ratio=world.failure_budget_ratio,
+            spending=self._spending,
             prices=world.prices,
         )
 
@@ -172,7 +214,7 @@ class _WorkloadReplay:
         if runs.is_error[row]:
             return {}
         peak, runtime_s = float(runs.peak_bytes[row]), float(runs.runtime_s[row])
-        prices = self._world.prices
+        prices = priced(self._world.prices, answer.failure_gbh)
         return {
             name: expert_cost_gbh(ladder, peak_bytes=peak, runtime_s=runtime_s, prices=prices)
             for name, ladder in answer.expert_ladders.items()
@@ -206,6 +248,7 @@ class _Past:
         self._failed_bytes = np.full(n, np.nan)
         self._ooms_count = np.zeros(n, np.int64)
         self._costs: dict[str, Floats] = {}
+        self._first_oom_prob = np.full(n, np.nan)
         self._spent = np.zeros((n, 0))
         self._first_spent = n
 
@@ -226,6 +269,7 @@ class _Past:
             labels={name: codes[:count] for name, codes in self._labels.items()},
             expert_costs={name: cost[:count] for name, cost in self._costs.items()},
             spent_prob=spent if self._first_spent < count else spent[:, :0],
+            first_oom_prob=self._first_oom_prob[:count],
             limit_bytes=self._limit_bytes[:count],
             failed_bytes=self._failed_bytes[:count],
             ooms_count=self._ooms_count[:count],
@@ -246,8 +290,25 @@ class _Past:
         for name, cost in costs.items():
             self._costs.setdefault(name, np.full(len(self._run_ids), np.nan))[at] = cost
 
+    def spent(self, after_s: float, until_s: float) -> Spent:
+        """Return what runs that became known in (after_s, until_s] spent of the budget."""
+        ends = np.searchsorted(self._known_at_s, [after_s, until_s], side="right")
+        among = slice(int(ends[0]), int(ends[1]))
+        is_under = ~np.isnan(self._first_oom_prob[among])
+        return Spent(
+            known_at_s=self._known_at_s[among][is_under],
+            row=self._by_known[among][is_under],
+            first_failed=self._first_failed[among][is_under],
+            spent_prob=self._spent[among][is_under],
+        )
+
     def learn(
-        self, at: int, answer: Recommendation, run: Replay, costs: Mapping[str, float]
+        self,
+        at: int,
+        answer: Recommendation,
+        run: Replay,
+        costs: Mapping[str, float],
+        first_oom_prob: float,
     ) -> None:
         """Write what run number `at` taught."""
         n = len(self._run_ids)
@@ -262,6 +323,7 @@ class _Past:
             if self._spent.shape[1] != len(answer.spent_prob):
                 self._spent = np.full((n, len(answer.spent_prob)), np.nan)
             self._spent[at] = answer.spent_prob
+            self._first_oom_prob[at] = first_oom_prob
             self._first_spent = min(self._first_spent, at)
 
 

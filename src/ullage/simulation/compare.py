@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -21,14 +23,16 @@ from ullage.core.scoring import Outcomes
 from ullage.core.view import RunHistory
 from ullage.simulation.backtest import (
     Results,
+    Spent,
     World,
     backtest_workload,
     outcomes_with_use,
     rows_by_workload,
 )
+from ullage.simulation.fleet import Epoch, FleetShare, epoch_starts, latest, spending_so_far
 from ullage.simulation.runs_table import Ints
 from ullage.simulation.timeline import Timeline
-from ullage.simulation.work_pool import Progress, deal_out
+from ullage.simulation.work_pool import Progress, WorkPool
 
 ORACLE = "oracle"
 PolicyFactory = Callable[[str], RunPolicy]
@@ -68,20 +72,14 @@ def compare(
     on_progress: told (runs done, runs in all) over all policies, a few times a second.
     Raises PermanentError where a worker process dies.
     """
-    batches = _batches(timeline)
-    sizes = [sum(map(len, batch)) for batch in batches]
-    total = len(timeline.runs) * len(policy_ids)
+    runs_count = len(timeline.runs)
+    total = runs_count * len(policy_ids)
     for number, policy_id in enumerate(policy_ids):
-        progress = Progress()
-        task = _Task(timeline, world, policy_id, make_policy, batches, progress)
+        task = _Task(timeline, world, policy_id, make_policy)
+        tell = partial(_tell, on_progress, number * runs_count, total, runs_count)
         began = time.perf_counter()
-        parts, peak_mib = deal_out(
-            task.run,
-            sizes,
-            jobs=jobs,
-            progress=progress,
-            on_progress=partial(_tell, on_progress, number * len(timeline.runs), total),
-        )
+        parts, peak_mib = (_as_fleet if task.shares_budget else _apart)(task, jobs, tell)
+        tell(runs_count)
         yield PolicyRun(
             policy_id=policy_id,
             results=merged(parts),
@@ -90,9 +88,51 @@ def compare(
         )
 
 
-def _tell(on_progress: OnProgress | None, before: int, total: int, done: int) -> None:
+def _tell(on_progress: OnProgress | None, before: int, total: int, most: int, done: int) -> None:
     if on_progress is not None:
-        on_progress(before + done, total)
+        on_progress(before + min(done, most), total)
+
+
+def _apart(task: _Task, jobs: int, tell: Callable[[int], None]) -> tuple[list[Results], float]:
+    """Replay each workload by itself: in batches, each to whichever process is free."""
+    batches = _batches(task.timeline)
+    with WorkPool(
+        [task.replay_batch] * min(jobs, len(batches)), progress=task.progress, on_progress=tell
+    ) as pool:
+        return pool.deal(batches), pool.peak_mib
+
+
+def _as_fleet(task: _Task, jobs: int, tell: Callable[[int], None]) -> tuple[list[Results], float]:
+    """Replay all workloads side by side, epoch by epoch: they share the failure budget."""
+    shares = _shares(task.timeline, jobs)
+    starts = epoch_starts(task.timeline)
+    recent: Spent | None = None
+    with WorkPool(
+        [_FleetWork(task, share) for share in shares], progress=task.progress, on_progress=tell
+    ) as pool:
+        for begin_s, until_s in pairwise([-np.inf, *starts[1:], np.inf]):
+            epoch = Epoch(
+                begin_s=float(begin_s), until_s=float(until_s), spending=spending_so_far(recent)
+            )
+            parts = pool.ask_all(epoch)
+            recent = latest([*parts, recent] if recent is not None else parts)
+        found = pool.ask_all(None)
+        return [results for share in found for results in share], pool.peak_mib
+
+
+class _FleetWork:
+    """One process's share of a fleet; made in its own process."""
+
+    def __init__(self, task: _Task, workloads: Sequence[Ints]) -> None:
+        self._task, self._workloads = task, workloads
+        self._share: FleetShare | None = None
+
+    def __call__(self, epoch: Epoch | None) -> Any:
+        """Replay an epoch and return what it spent; None asks for the results."""
+        if self._share is None:
+            task = self._task
+            self._share = FleetShare(task.timeline, self._workloads, task.policy(), task.world)
+        return self._share.results() if epoch is None else self._share.advance(epoch)
 
 
 def oracle_workload(timeline: Timeline, rows: Ints, world: World) -> Results:
@@ -162,32 +202,49 @@ def _batches(timeline: Timeline) -> list[list[Ints]]:
     return batches
 
 
+def _shares(timeline: Timeline, jobs: int) -> list[list[Ints]]:
+    """Return all workloads in at most `jobs` shares of about as many runs each."""
+    workloads = sorted(rows_by_workload(timeline), key=len, reverse=True)
+    shares: list[list[Ints]] = [[] for _ in range(min(jobs, len(workloads)))]
+    loads = [0] * len(shares)
+    for rows in workloads:
+        least = loads.index(min(loads))
+        shares[least].append(rows)
+        loads[least] += len(rows)
+    return shares
+
+
 class _Task:
     """One policy on one timeline; made before the processes are forked, which inherit it."""
 
     def __init__(
-        self,
-        timeline: Timeline,
-        world: World,
-        policy_id: str,
-        make_policy: PolicyFactory,
-        batches: Sequence[Sequence[Ints]],
-        progress: Progress,
+        self, timeline: Timeline, world: World, policy_id: str, make_policy: PolicyFactory
     ) -> None:
-        self._timeline, self._world, self._batches = timeline, world, batches
-        self._policy_id, self._make_policy, self._progress = policy_id, make_policy, progress
+        self.timeline, self.world, self.progress = timeline, world, Progress()
+        self._policy_id, self._make_policy = policy_id, make_policy
         self._policy: RunPolicy | None = None
 
-    def run(self, number: int) -> Results:
-        """Replay the workloads of one batch."""
-        return merged([self._replay(rows) for rows in self._batches[number]])
+    @property
+    def shares_budget(self) -> bool:
+        """Whether the policy's workloads share a failure budget."""
+        if self._policy_id == ORACLE or self.world.prices.failure_gbh is not None:
+            return False
+        return self._make_policy(self._policy_id).is_guarded
 
-    def _replay(self, rows: Ints) -> Results:
-        if self._policy_id == ORACLE:
-            return oracle_workload(self._timeline, rows, self._world)
+    def policy(self) -> RunPolicy:
+        """Return the policy, which counts its questions."""
         if self._policy is None:
-            self._policy = _Counting(self._make_policy(self._policy_id), self._progress)
-        return backtest_workload(self._timeline, rows, self._policy, self._world)
+            self._policy = _Counting(self._make_policy(self._policy_id), self.progress)
+        return self._policy
+
+    def replay_batch(self, batch: Sequence[Ints]) -> Results:
+        """Replay the workloads of one batch, each by itself."""
+        if self._policy_id == ORACLE:
+            parts = [oracle_workload(self.timeline, rows, self.world) for rows in batch]
+        else:
+            policy = self.policy()
+            parts = [backtest_workload(self.timeline, rows, policy, self.world) for rows in batch]
+        return merged(parts)
 
 
 class _Counting:

@@ -1,6 +1,6 @@
-"""Batches of work dealt out to forked processes; nothing is copied to them, all is inherited.
+"""Work done by forked processes; nothing is copied to them, all is inherited.
 
-What comes back is in no particular order. Not here: what the work is.
+What comes back is in no particular order of time. Not here: what the work is.
 """
 
 from __future__ import annotations
@@ -9,28 +9,30 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from multiprocessing.connection import Connection, wait
+from types import TracebackType
+from typing import Generic, Self, TypeVar
 
 from ullage.core.errors import PermanentError
 from ullage.simulation.memory_use import peak_memory_mib
 
+M = TypeVar("M")
 T = TypeVar("T")
 
 _POLL_S = 0.25
 _PR_SET_PDEATHSIG = 1
+_CONTEXT = multiprocessing.get_context("fork")
 
 
 class Progress:
     """A count that worker processes raise and the parent reads; it can tell them to stop."""
 
     def __init__(self) -> None:
-        context = multiprocessing.get_context("fork")
-        self._done = context.Value("q", 0)
-        self._is_stopped = context.Value("b", 0)
+        self._done = _CONTEXT.Value("q", 0)
+        self._is_stopped = _CONTEXT.Value("b", 0)
 
     def add(self, count: int) -> None:
         """Count `count` more; raise InterruptedError where the parent has stopped the work."""
@@ -50,82 +52,155 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Done(Generic[T]):
-    """What one batch gave, by which process, and the memory that this one has held."""
+class _Reply(Generic[T]):
+    """What one message led to, and the most memory that the process has held."""
 
-    found: T
-    pid: int
+    found: T | None = None
+    error: BaseException | None = None
     peak_mib: float
 
 
-_work: Callable[[int], object] | None = None
-"""The work of this worker process."""
+class WorkPool(Generic[M, T]):
+    """One forked process for each of `works`; each keeps what its work keeps between messages.
 
-
-def deal_out(
-    work: Callable[[int], T],
-    sizes: Sequence[int],
-    *,
-    jobs: int,
-    progress: Progress,
-    on_progress: Callable[[int], None],
-) -> tuple[list[T], float]:
-    """Return ([work(0), ..., work(len(sizes) - 1)] in any order, MiB that all processes held).
-
-    sizes: how much each batch counts. on_progress: told what is done, a few times a second;
-    `progress` may be raised within a batch. Raises PermanentError where a process dies.
+    works: called with a message each, in their process. on_progress: told what `progress`
+    counts, a few times a second, while the parent waits. A context manager: leaving it
+    ends all processes.
     """
-    workers = ProcessPoolExecutor(
-        max_workers=max(1, min(jobs, len(sizes))),
-        mp_context=multiprocessing.get_context("fork"),
-        initializer=_inherit,
-        initargs=(work, os.getpid()),
-    )
-    try:
-        futures: dict[Future[_Done[T]], int] = {
-            workers.submit(_run_inherited, at): size for at, size in enumerate(sizes)
-        }
-        return _gathered(futures, progress, on_progress)
-    except BrokenProcessPool as error:
-        raise PermanentError(
-            "a worker process died, perhaps for want of memory: try fewer --jobs, or --limit-rows"
-        ) from error
-    except BaseException:
-        progress.stop()
-        raise
-    finally:
-        workers.shutdown(wait=True, cancel_futures=True)
+
+    def __init__(
+        self,
+        works: Sequence[Callable[[M], T]],
+        *,
+        progress: Progress,
+        on_progress: Callable[[int], None],
+    ) -> None:
+        self._progress, self._on_progress = progress, on_progress
+        self._peak_mib = [0.0] * len(works)
+        self._ends: list[Connection] = []
+        self._processes = []
+        parent_pid = os.getpid()
+        for work in works:
+            ours, theirs = _CONTEXT.Pipe()
+            process = _CONTEXT.Process(
+                target=_serve, args=(theirs, [*self._ends, ours], work, parent_pid), daemon=True
+            )
+            process.start()
+            theirs.close()
+            self._ends.append(ours)
+            self._processes.append(process)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+        for end in self._ends:
+            end.close()
+        for process in self._processes:
+            process.join()
+
+    @property
+    def peak_mib(self) -> float:
+        """MiB that all processes held at most, this one included."""
+        return sum(self._peak_mib) + peak_memory_mib()
+
+    def ask_all(self, message: M) -> list[T]:
+        """Return what each work answers to `message`, in the order of the works.
+
+        Raises what a work raises; PermanentError where a process dies.
+        """
+        for at in range(len(self._ends)):
+            self._send(at, message)
+        found = dict(self._replies(len(self._ends)))
+        return [found[at] for at in range(len(self._ends))]
+
+    def deal(self, messages: Iterable[M]) -> list[T]:
+        """Return what the works answer, each message to whichever is free, in any order.
+
+        Raises as ask_all.
+        """
+        left = deque(messages)
+        total = len(left)
+        for at in range(min(len(self._ends), total)):
+            self._send(at, left.popleft())
+        found: list[T] = []
+        for at, reply in self._replies(total):
+            found.append(reply)
+            if left:
+                self._send(at, left.popleft())
+        return found
+
+    def _send(self, at: int, message: M) -> None:
+        try:
+            self._ends[at].send(message)
+        except OSError as error:
+            raise self._died(at) from error
+
+    def _replies(self, count: int) -> Iterable[tuple[int, T]]:
+        """Yield `count` answers as they come, each with the number of its work."""
+        while count:
+            for end in wait(self._ends, timeout=_POLL_S):
+                at = self._ends.index(end)  # type: ignore[arg-type]
+                yield at, self._receive(at)
+                count -= 1
+            self._on_progress(self._progress.done_count)
+
+    def _receive(self, at: int) -> T:
+        try:
+            reply: _Reply[T] = self._ends[at].recv()
+        except (EOFError, OSError) as error:
+            raise self._died(at) from error
+        self._peak_mib[at] = max(self._peak_mib[at], reply.peak_mib)
+        if reply.error is not None:
+            raise reply.error
+        return reply.found  # type: ignore[return-value]
+
+    def _died(self, at: int) -> PermanentError:
+        self._processes[at].join(1.0)
+        return PermanentError(
+            f"a worker process died (exit code {self._processes[at].exitcode}), perhaps for want "
+            "of memory: try fewer --jobs, or --limit-rows"
+        )
 
 
-def _gathered(
-    futures: dict[Future[_Done[T]], int], progress: Progress, on_progress: Callable[[int], None]
-) -> tuple[list[T], float]:
-    found: list[T] = []
-    peak_mib: dict[int, float] = {}
-    waiting, done_count, total = set(futures), 0, sum(futures.values())
-    while waiting:
-        done, waiting = wait(waiting, timeout=_POLL_S, return_when=FIRST_COMPLETED)
-        for future in done:
-            batch = future.result()
-            found.append(batch.found)
-            peak_mib[batch.pid] = max(peak_mib.get(batch.pid, 0.0), batch.peak_mib)
-            done_count += futures[future]
-        on_progress(max(done_count, min(progress.done_count, total)))
-    return found, sum(peak_mib.values()) + peak_memory_mib()
+def _serve(
+    end: Connection, foreign: Sequence[Connection], work: Callable[[M], T], parent_pid: int
+) -> None:
+    """Answer messages until the parent closes its end of the pipe.
 
-
-def _inherit(work: Callable[[int], object], parent_pid: int) -> None:
-    """Start a worker: an interrupt at the terminal is the parent's to handle."""
-    global _work
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    foreign: ends of pipes that are the parent's, inherited by the fork.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles it
     _end_with_parent(parent_pid)
-    _work = work
+    for other in foreign:
+        other.close()
+    while True:
+        try:
+            message = end.recv()
+        except EOFError:
+            return
+        try:
+            reply = _Reply(found=work(message), peak_mib=peak_memory_mib())
+        except InterruptedError:
+            return
+        except Exception as error:  # the parent raises it
+            reply = _Reply(error=error, peak_mib=peak_memory_mib())
+        try:
+            end.send(reply)
+        except OSError:
+            return
 
 
 def _end_with_parent(parent_pid: int) -> None:
-    """Ask the kernel to end this process with its parent: each holds the others' pipes open.
+    """Ask the kernel to end this process with its parent, whatever it is doing then.
 
-    Where it cannot (no Linux), an orphan of a killed parent would wait for work for ever.
+    Where it cannot (no Linux), it ends when it looks for the next message.
     """
     if sys.platform != "linux":
         return
@@ -134,9 +209,3 @@ def _end_with_parent(parent_pid: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent_pid:
         os._exit(1)
-
-
-def _run_inherited(number: int) -> _Done[T]:
-    assert _work is not None
-    found: T = _work(number)  # type: ignore[assignment]
-    return _Done(found=found, pid=os.getpid(), peak_mib=peak_memory_mib())

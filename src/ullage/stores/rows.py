@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from ullage.core.decision import RunDecision
 from ullage.core.errors import DataError, InvariantError
 from ullage.core.masking import mask_command, mask_labels, mask_text
+from ullage.core.spending import Spending
 from ullage.core.telemetry import Attribution, OomEvent
 from ullage.core.workload import Attempt, ControlKind, Features, Outcome, Run, Workload
 from ullage.stores.record_json import to_json
@@ -71,7 +72,6 @@ def run_row(run: Run, *, owner: str) -> Row:
         "features_json": to_json(masked_features(run.features)),
         "control": str(run.control),
         "decision_id": run.decision_id,
-        "spent_prob_json": to_json(run.spent_prob),
         "owner": owner,
     }
 
@@ -86,6 +86,7 @@ def end_row(run: Run) -> Row:
         "exit_code": run.exit_code,
         "expert_costs_gbh_json": to_json(costs_gbh),
         "spent_prob_json": to_json(run.spent_prob),
+        "first_oom_prob": run.first_oom_prob,
     }
 
 
@@ -204,7 +205,28 @@ def _run_of(row: sqlite3.Row, attempts: tuple[Attempt, ...]) -> Run:
             decision_id=row["decision_id"],
             expert_costs=_numbers(json.loads(row["expert_costs_gbh_json"])),
             spent_prob=tuple(map(float, json.loads(row["spent_prob_json"]))),
+            first_oom_prob=row["first_oom_prob"],
         )
+
+
+def spending(found: Iterable[sqlite3.Row]) -> Spending:
+    """Return what runs spent of the failure budget: their curves, and their first attempts.
+
+    Of curves over different grids only those as long as the first, the latest, count.
+    """
+    curves: list[list[float]] = []
+    failures_count = 0
+    for row in found:
+        with checked(f"the record of run {row['run_id']!a:.40}"):
+            curve = [float(prob) for prob in json.loads(row["spent_prob_json"])]
+        if curve and (not curves or len(curve) == len(curves[0])):
+            curves.append(curve)
+            failures_count += row["oom_kills"] > 0
+    return Spending(
+        runs_count=len(curves),
+        failures_count=failures_count,
+        mean_prob=tuple(sum(column) / len(curves) for column in zip(*curves, strict=True)),
+    )
 
 
 def _features_of(plain: Mapping[str, dict[str, str]]) -> Features:

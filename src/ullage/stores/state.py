@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ullage.core.decision import RunDecision
 from ullage.core.errors import DataError, InvariantError, PermanentError
+from ullage.core.spending import RECENT_RUNS, Spending
 from ullage.core.telemetry import OomEvent, SampleSeries
 from ullage.core.workload import Attempt, Outcome, Run, Workload
 from ullage.stores import rows, sqlite
@@ -133,7 +134,8 @@ class SqliteStateStore:
             ended = execute(
                 "UPDATE run SET known_at_us = :known_at_us, outcome = :outcome,"
                 " exit_code = :exit_code, expert_costs_gbh_json = :expert_costs_gbh_json,"
-                " spent_prob_json = :spent_prob_json WHERE run_id = :run_id"
+                " spent_prob_json = :spent_prob_json, first_oom_prob = :first_oom_prob"
+                " WHERE run_id = :run_id"
                 " AND (known_at_us IS NULL OR known_at_us = :known_at_us OR outcome = :unknown)",
                 row | {"unknown": str(Outcome.UNKNOWN)},
             )
@@ -209,6 +211,17 @@ class SqliteStateStore:
                 latest.values(), key=lambda row: (-row["started_at_us"], row["workload_key"])
             )
         ]
+
+    def spending(self) -> Spending:
+        """Return what the latest runs of all workloads have spent of the failure budget."""
+        query = (
+            "SELECT run.run_id, spent_prob_json, attempt.oom_kills FROM run JOIN attempt"
+            " ON attempt.run_id = run.run_id AND attempt.number = 1"
+            " WHERE known_at_us IS NOT NULL AND first_oom_prob IS NOT NULL"
+            " ORDER BY run.started_at_us DESC, run.run_id DESC LIMIT :limit"
+        )
+        with self._reading() as execute:
+            return rows.spending(execute(query, {"limit": RECENT_RUNS}).fetchall())
 
     def ooms(self, workload_key: str | None = None, *, limit: int | None = None) -> list[OomEvent]:
         """Return OOM events, newest first."""

@@ -26,6 +26,7 @@ def run_history(
     numbers: Mapping[str, Sequence[float]] | None = None,
     labels: Mapping[str, Sequence[str | None]] | None = None,
     spent_prob: Sequence[Sequence[float]] = (),
+    first_oom_prob: Sequence[float | None] = (),
     **more: Any,
 ) -> RunHistory:
     """Return a history of runs with these peaks in bytes, one a minute.
@@ -47,6 +48,7 @@ def run_history(
             for name, texts in (labels or {}).items()
         },
         spent_prob=curves_of(spent_prob),
+        first_oom_prob=np.array(first_oom_prob, float),
         **more,
     )
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ullage.core.allocation import Bounds, Ladder, Prices
 from ullage.core.decision import Reason, Recommendation, RunDecision, RunQuestion
 from ullage.core.masking import mask_command, mask_labels, mask_text
+from ullage.core.spending import Spending
 from ullage.core.telemetry import Attribution, OomEvent, SampleSeries
 from ullage.core.units import GIB, MAX_BYTES, MIB
 from ullage.core.workload import Attempt, ControlKind, Features, Outcome, Run, Workload
@@ -156,6 +157,7 @@ ended_runs = st.builds(
     decision_id=st.none(),
     expert_costs=st.dictionaries(names, finite, max_size=3),
     spent_prob=st.lists(probs, max_size=4).map(tuple),
+    first_oom_prob=st.none() | probs,
 )
 ladders = st.lists(st.tuples(sizes, probs), min_size=1, max_size=4).map(
     lambda rungs: Ladder(
@@ -179,6 +181,13 @@ decisions = st.builds(
         attempts_left=st.integers(0, 9),
         can_grow=st.booleans(),
         failure_budget_ratio=probs,
+        spending=st.none()
+        | st.builds(
+            Spending,
+            runs_count=counts,
+            failures_count=counts,
+            mean_prob=st.lists(probs, max_size=4).map(tuple),
+        ),
         prices=st.builds(Prices, rho=finite, failure_gbh=st.none() | finite, ttf_ratio=finite),
     ),
     recommendation=st.builds(
@@ -190,6 +199,7 @@ decisions = st.builds(
         expert_ladders=st.dictionaries(names, ladders, max_size=3),
         deciding_run_ids=st.lists(names, max_size=5).map(tuple),
         spent_prob=st.lists(probs, max_size=4).map(tuple),
+        failure_gbh=finite,
         feature=st.none() | texts,
     ),
     ladder=ladders,

@@ -105,7 +105,12 @@ _RUNS_AND_DECISIONS = Migration(
     ),
 )
 
-MIGRATIONS: tuple[Migration, ...] = (_RUNS_AND_DECISIONS,)
+_ANNOUNCED_CHANCE = Migration(
+    2,
+    ("ALTER TABLE run ADD COLUMN first_oom_prob REAL",),
+)
+
+MIGRATIONS: tuple[Migration, ...] = (_RUNS_AND_DECISIONS, _ANNOUNCED_CHANCE)
 SCHEMA_VERSION = MIGRATIONS[-1].number
 """What this Ullage writes; it reads nothing newer."""
 
