@@ -30,7 +30,9 @@ with WorkPool([work, work], progress=Progress(), on_progress=lambda done: None) 
 """
 
 
-def _pool(works: Sequence[Callable[[Any], Any]], progress: Progress | None = None) -> WorkPool:
+def _pool(
+    works: Sequence[Callable[[Any], Any]], progress: Progress | None = None
+) -> WorkPool[Any, Any]:
     return WorkPool(works, progress=progress or Progress(), on_progress=lambda done: None)
 
 

@@ -236,7 +236,7 @@ def _lines(seen: Evidence) -> dict[str, _Base]:
     if line is None:
         return {}
     least = _LEAST_PREDICTION * float(y.min())
-    most = _most_bytes(seen)
+    most = _most_bytes(seen, y)
     bases: dict[str, _Base] = {
         "line": _base(seen, line, seen.x, seen.x_now, least=least, most=most)
     }
@@ -302,13 +302,17 @@ def _reading(seen: Evidence, expert: Expert, base: _Base, weights: Floats) -> Re
         residual=np.where(says, residual * base.shrink, np.nan),
         widen=base.widen,
         weights=np.where(says, weights, 0.0),
-        most_bytes=_FARTHEST_RATIO * _most_bytes(seen),
+        most_bytes=_FARTHEST_RATIO * _most_bytes(seen, seen.peak_bytes),
     )
 
 
-def _most_bytes(seen: Evidence) -> float:
-    """Return the largest peak, x the ratio of this input to the largest seen if it is beyond."""
-    top = float(seen.peak_bytes.max())
+def _most_bytes(seen: Evidence, peak_bytes: Floats) -> float:
+    """Return the largest of these peaks, x the ratio of this input to the largest seen, if beyond.
+
+    A line is bound by the peaks it was drawn through: what is only known to be "at least"
+    must not bend what it says of the others.
+    """
+    top = float(peak_bytes.max())
     x = seen.x[seen.has_x()]
     if len(x) == 0 or np.isnan(seen.x_now) or not 0 < float(x.max()) < seen.x_now:
         return top
