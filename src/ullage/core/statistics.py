@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ullage.core.kernels import kernel
+
 Floats = NDArray[np.float64]
 
 _FULL_LEVERAGE = 1 - 1e-9
@@ -34,11 +36,18 @@ def weighted_quantile(values: Floats, weights: Floats, level: float) -> float:
         return float("nan")
     kept, mass = values[counts], weights[counts]
     order = np.argsort(kept, kind="stable")
-    below = np.cumsum(mass[order])
-    at = int(np.searchsorted(below, level * below[-1] * (1 - 1e-12)))
-    return float(kept[order[min(at, len(kept) - 1)]])
+    return float(sorted_quantile(kept[order], mass[order], level))
 
 
+@kernel
+def sorted_quantile(values: Floats, weights: Floats, level: float) -> float:
+    """Return the weighted quantile of values that rise; weights >= 0, not all of them 0."""
+    below = np.cumsum(weights)
+    at = np.searchsorted(below, level * below[-1] * (1 - 1e-12))
+    return values[min(at, len(values) - 1)]  # type: ignore[no-any-return]
+
+
+@kernel
 def effective_count(weights: Floats) -> float:
     """Return n_eff = (sum w)^2 / sum w^2: how many equal items the weights are worth (Kish).
 
@@ -95,41 +104,59 @@ def fit_line(x: Floats, y: Floats, weights: Floats | None = None) -> Line | None
     >>> line.intercept, line.slope
     (1.0, 2.0)
     """
-    n = len(x)
-    if n < 2:
+    if len(x) < 2:
         return None
-    w = np.ones(n) if weights is None else weights / weights.mean()
-    total = float(w.sum())
-    x_mean, y_mean = float((w * x).sum() / total), float((w * y).sum() / total)
-    dx = x - x_mean
-    spread = float((w * dx * dx).sum())
-    if not spread > 1e-18 * max(x_mean * x_mean, 1e-300) * total:
+    w = np.ones(len(x)) if weights is None else weights / weights.mean()
+    found = least_squares(x, y, w)
+    intercept, slope, left_out, own_leverage, x_mean, spread, total = found
+    if not spread > 0:
         return None
-    slope = float((w * dx * (y - y_mean)).sum() / spread)
-    intercept = y_mean - slope * x_mean
-    lever = w * (1 / total + dx * dx / spread)
-    error = y - (intercept + slope * x)
-    alone = lever > _FULL_LEVERAGE
-    left_out = y - error / np.where(alone, 1.0, 1 - lever)
-    if alone.any():
-        others = (total * y_mean - w * y) / np.maximum(total - w, 1e-300)
-        left_out = np.where(alone, others, left_out)
     return Line(
-        intercept=intercept, slope=slope, left_out=left_out, own_leverage=np.minimum(lever, 1.0),
+        intercept=intercept, slope=slope, left_out=left_out, own_leverage=own_leverage,
         x_mean=x_mean, spread=spread, weight_total=total,
     )  # fmt: skip
 
 
+@kernel
+def least_squares(
+    x: Floats, y: Floats, w: Floats
+) -> tuple[float, float, Floats, Floats, float, float, float]:
+    """Return intercept, slope, left_out, own_leverage, x_mean, spread, weight_total of a Line.
+
+    The spread is 0.0, and the rest nothing, where x does not vary.
+    """
+    total = w.sum()
+    x_mean, y_mean = (w * x).sum() / total, (w * y).sum() / total
+    dx = x - x_mean
+    spread = (w * dx * dx).sum()
+    if not spread > 1e-18 * max(x_mean * x_mean, 1e-300) * total:
+        return 0.0, 0.0, y, w, x_mean, 0.0, total
+    slope = (w * dx * (y - y_mean)).sum() / spread
+    intercept = y_mean - slope * x_mean
+    lever = w * (1 / total + dx * dx / spread)
+    error = y - (intercept + slope * x)
+    others = (total * y_mean - w * y) / np.maximum(total - w, 1e-300)
+    alone = lever > _FULL_LEVERAGE
+    left_out = np.where(alone, others, y - error / np.where(alone, 1.0, 1 - lever))
+    return intercept, slope, left_out, np.minimum(lever, 1.0), x_mean, spread, total
+
+
+@kernel
 def average_ranks(values: Floats) -> Floats:
     """Return ranks 1..n; equal values share the mean of their ranks. No NaN allowed.
 
     >>> average_ranks(np.array([5.0, 1.0, 5.0])).tolist()
     [2.5, 1.0, 2.5]
     """
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    mean_rank: Floats = last - (counts - 1) / 2
-    return mean_rank[inverse]
+    order = np.argsort(values, kind="mergesort")
+    rising = values[order]
+    is_last = np.append(rising[1:] != rising[:-1], True)
+    last = np.flatnonzero(is_last) + 1.0
+    count = np.diff(np.append(0.0, last))
+    ranks = np.empty(len(values))
+    group = np.cumsum(is_last) - is_last
+    ranks[order] = (last - (count - 1) / 2)[group]
+    return ranks
 
 
 def rank_correlation(x: Floats, y: Floats) -> float:
@@ -140,7 +167,12 @@ def rank_correlation(x: Floats, y: Floats) -> float:
     both = ~(np.isnan(x) | np.isnan(y))
     if int(both.sum()) < 3:
         return float("nan")
-    a, b = average_ranks(x[both]), average_ranks(y[both])
-    a, b = a - a.mean(), b - b.mean()
-    scale = float(np.sqrt((a * a).sum() * (b * b).sum()))
-    return float((a * b).sum()) / scale if scale > 0 else float("nan")
+    return float(correlation(average_ranks(x[both]), average_ranks(y[both])))
+
+
+@kernel
+def correlation(x: Floats, y: Floats) -> float:
+    """Return Pearson's correlation of two arrays without NaN; NaN where one is constant."""
+    dx, dy = x - x.mean(), y - y.mean()
+    scale = np.sqrt((dx * dx).sum() * (dy * dy).sum())
+    return (dx * dy).sum() / scale if scale > 0 else np.nan

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ullage.core.statistics import effective_count, weighted_quantile
+from ullage.core.kernels import kernel
+from ullage.core.statistics import effective_count, sorted_quantile, weighted_quantile
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 TAIL_STEPS = np.array([0.35, 1.0, 2.0, 4.0])
 """Tail atoms lie at top + beta x these ..."""
@@ -53,18 +55,102 @@ class PeakDistribution:
     def above(self, limits_bytes: Floats) -> tuple[Floats, Floats]:
         """Return (probability, run-hours) of a peak above each of `limits_bytes`."""
         at = np.searchsorted(self.points_bytes, limits_bytes, side="right")
-        return _mass_from(self.prob)[at], _mass_from(self.run_hours)[at]
+        return mass_from(self.prob)[at], mass_from(self.run_hours)[at]
 
     def quantile(self, level: float) -> float:
         """Return the least point that a peak stays at or below with probability `level`."""
         return weighted_quantile(self.points_bytes, self.prob, level)
 
 
-def _mass_from(mass: Floats) -> Floats:
+@kernel
+def mass_from(mass: Floats) -> Floats:
     """Return the sums from each index to the end, and a last 0."""
-    sums = np.zeros(len(mass) + 1)
-    sums[:-1] = np.cumsum(mass[::-1])[::-1]
-    return sums
+    return np.append(np.cumsum(mass[::-1])[::-1], 0.0)
+
+
+@kernel
+def spread_factor(points: Floats, seen: Floats, n_eff: float) -> float:
+    """Return 0.4..1: how far the few points reach from their middle, against FULL_SPREAD.
+
+    Five points or more that lie close together say that the next will not lie far off.
+    sqrt((top - median) / top / FULL_SPREAD) over the uncensored points.
+    """
+    if n_eff < _SPREAD_COUNT:
+        return 1.0
+    top = points[seen > 0][-1]
+    reach = (top - sorted_quantile(points, seen, 0.5)) / top
+    return min(max(math.sqrt(reach / _FULL_SPREAD), _LEAST_SPREAD_FACTOR), 1.0)
+
+
+@kernel
+def mean_excess(points: Floats, seen: Floats) -> float:
+    """Return the mean of (point - threshold) over the points above the top decile's edge."""
+    threshold = sorted_quantile(points, seen, 0.9)
+    above = (points > threshold) & (seen > 0)
+    if not above.any():
+        return 0.0
+    mass = seen[above]
+    return ((points[above] - threshold) * mass).sum() / mass.sum()  # type: ignore[no-any-return]
+
+
+@kernel
+def tail_atoms(points: Floats, seen: Floats, n_eff: float, is_top_censored: bool) -> Floats:
+    """Return the five tail atoms above the largest of `points`, which rise.
+
+    seen: their weights, 0 where censored; n_eff of these.
+    """
+    top = points[-1]
+    few = _FEW_EXCESS_RATIO / max(n_eff, 1.0) * spread_factor(points, seen, n_eff)
+    least = max(_LEAST_EXCESS_RATIO, few)
+    if is_top_censored:
+        least = max(least, _CENSORED_EXCESS_RATIO / (n_eff + 1.0))
+    beta = max(top * least, mean_excess(points, seen) if n_eff >= _DECILE_COUNT else 0.0)
+    return np.append(top + beta * TAIL_STEPS, top * TAIL_END)
+
+
+def rising(points: Floats, is_censored: NDArray[np.bool_]) -> Ints:
+    """Return the indices of `points` from the least up; of equal ones the censored come last."""
+    return np.lexsort((is_censored, points))
+
+
+@kernel
+def support(
+    points: Floats,
+    weights: Floats,
+    order: Ints,
+    is_censored: NDArray[np.bool_],
+    runtime_s: Floats,
+) -> tuple[Floats, Floats, Floats, Ints]:
+    """Return points_bytes, prob, run_hours and source of a PeakDistribution, perhaps empty.
+
+    order: as `rising` has it.
+    """
+    order = order[(weights[order] > 0) & (points[order] > 0)]
+    if len(order) == 0:
+        return points[:0], points[:0], points[:0], order
+    top_points, top_weights, censored = points[order], weights[order], is_censored[order]
+    seen = np.where(censored, 0.0, top_weights)
+    n_eff = effective_count(seen)
+    tail_weight = seen.sum() / n_eff if n_eff > 0 else top_weights.max()
+    atoms = tail_atoms(top_points, seen, n_eff, censored[-1])
+
+    at_or_above = np.cumsum(top_weights[::-1])[::-1] + tail_weight
+    taken = seen / at_or_above
+    left = np.cumprod(1.0 - taken)
+    prob = np.concatenate((np.ones(1), left[:-1])) * taken
+    tail_prob = left[-1] * np.append(TAIL_SHARES, TAIL_END_SHARE)
+
+    keep = ~censored
+    hours = runtime_s[order] / 3600.0
+    base = seen if n_eff > 0 else top_weights
+    tail_hours = (base * hours).sum() / base.sum()
+    rank = np.argsort(atoms, kind="mergesort")
+    return (
+        np.concatenate((top_points[keep], atoms[rank])),
+        np.concatenate((prob[keep], tail_prob[rank])),
+        np.concatenate((prob[keep] * hours[keep], tail_prob[rank] * tail_hours)),
+        np.concatenate((order[keep], np.full(len(atoms), order[-1]))),
+    )
 
 
 def peak_distribution(
@@ -81,69 +167,14 @@ def peak_distribution(
     so leaves its mass to all that lies above it. Adding a censored observation
     therefore never lowers the chance of exceeding any limit (n_eff is of the uncensored).
     """
-    counts = (weights > 0) & (points > 0)
-    if not counts.any():
+    order = rising(points, is_censored)
+    found = support(points, weights, order, is_censored, runtime_s)
+    points_bytes, prob, run_hours, source = found
+    if len(points_bytes) == 0:
         return None
-    index = np.flatnonzero(counts)
-    order = index[np.lexsort((is_censored[index], points[index]))]
-    top_points, top_weights, censored = points[order], weights[order], is_censored[order]
-    seen = np.where(censored, 0.0, top_weights)
-    n_eff = effective_count(seen)
-    tail_weight = float(seen.sum()) / n_eff if n_eff > 0 else float(top_weights.max())
-    atoms = _tail_atoms(top_points, seen, n_eff, is_top_censored=bool(censored[-1]))
-
-    at_or_above = np.cumsum(top_weights[::-1])[::-1] + tail_weight
-    taken = seen / at_or_above
-    left = np.cumprod(1.0 - taken)
-    prob = np.concatenate(([1.0], left[:-1])) * taken
-    tail_prob = left[-1] * np.append(TAIL_SHARES, TAIL_END_SHARE)
-
-    keep = ~censored
-    hours = runtime_s[order] / 3600.0
-    base = seen if n_eff > 0 else top_weights
-    tail_hours = float((base * hours).sum() / base.sum())
-    all_points = np.concatenate((top_points[keep], atoms))
-    rank = np.argsort(all_points, kind="stable")
     return PeakDistribution(
-        points_bytes=all_points[rank],
-        prob=np.concatenate((prob[keep], tail_prob))[rank],
-        run_hours=np.concatenate((prob[keep] * hours[keep], tail_prob * tail_hours))[rank],
-        source=np.concatenate((order[keep], np.full(len(atoms), order[-1])))[rank],
+        points_bytes=points_bytes, prob=prob, run_hours=run_hours, source=source
     )
-
-
-def _tail_atoms(points: Floats, seen: Floats, n_eff: float, *, is_top_censored: bool) -> Floats:
-    """Return the five tail atoms above the largest of `points` (rising)."""
-    top = float(points[-1])
-    few = _FEW_EXCESS_RATIO / max(n_eff, 1.0) * _spread_factor(points, seen, n_eff)
-    least = max(_LEAST_EXCESS_RATIO, few)
-    if is_top_censored:
-        least = max(least, _CENSORED_EXCESS_RATIO / (n_eff + 1.0))
-    beta = max(top * least, _mean_excess(points, seen) if n_eff >= _DECILE_COUNT else 0.0)
-    return np.append(top + beta * TAIL_STEPS, top * TAIL_END)
-
-
-def _spread_factor(points: Floats, seen: Floats, n_eff: float) -> float:
-    """Return 0.4..1: how far the few points reach from their middle, against FULL_SPREAD.
-
-    Five points or more that lie close together say that the next will not lie far off.
-    sqrt((top - median) / top / FULL_SPREAD) over the uncensored points.
-    """
-    if n_eff < _SPREAD_COUNT:
-        return 1.0
-    top = float(points[seen > 0][-1])
-    reach = (top - weighted_quantile(points, seen, 0.5)) / top
-    return min(max(math.sqrt(reach / _FULL_SPREAD), _LEAST_SPREAD_FACTOR), 1.0)
-
-
-def _mean_excess(points: Floats, seen: Floats) -> float:
-    """Return the mean of (point - threshold) over the points above the top decile's edge."""
-    threshold = weighted_quantile(points, seen, 0.9)
-    above = (points > threshold) & (seen > 0)
-    if not above.any():
-        return 0.0
-    mass = seen[above]
-    return float(((points[above] - threshold) * mass).sum() / mass.sum())
 
 
 def given_above(known: PeakDistribution, failed_bytes: int) -> PeakDistribution:
