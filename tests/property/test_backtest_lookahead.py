@@ -33,6 +33,7 @@ from ullage.simulation.backtest import (
     rows_by_workload,
 )
 from ullage.simulation.compare import ORACLE, merged, oracle_workload
+from ullage.simulation.fleet import FleetShare, run_epochs
 from ullage.simulation.runs_table import RunsTable
 from ullage.simulation.timeline import Timeline, in_order
 from ullage.testing.runs_tables import runs_table
@@ -89,11 +90,10 @@ def altered(runs: RunsTable, timeline: Timeline, cut_at_s: float, seed: int) -> 
 
 
 def decided(timeline: Timeline, policy: RunPolicy) -> Results:
-    world = World()
-    parts = [
-        backtest_workload(timeline, rows, policy, world) for rows in rows_by_workload(timeline)
-    ]
-    return merged(parts)
+    """Replay all workloads as a fleet; peers do not look at what it spends."""
+    share = FleetShare(timeline, list(rows_by_workload(timeline)), policy, World())
+    run_epochs(timeline, lambda epoch: [share.advance(epoch)], least_runs=3)
+    return merged(share.results())
 
 
 def check_no_look_ahead(runs: RunsTable, cut: int, seed: int, make: object) -> None:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -23,13 +22,12 @@ from ullage.core.scoring import Outcomes
 from ullage.core.view import RunHistory
 from ullage.simulation.backtest import (
     Results,
-    Spent,
     World,
     backtest_workload,
     outcomes_with_use,
     rows_by_workload,
 )
-from ullage.simulation.fleet import Epoch, FleetShare, epoch_starts, latest, spending_so_far
+from ullage.simulation.fleet import Epoch, FleetShare, run_epochs
 from ullage.simulation.runs_table import Ints
 from ullage.simulation.timeline import Timeline
 from ullage.simulation.work_pool import Progress, WorkPool
@@ -105,17 +103,10 @@ def _apart(task: _Task, jobs: int, tell: Callable[[int], None]) -> tuple[list[Re
 def _as_fleet(task: _Task, jobs: int, tell: Callable[[int], None]) -> tuple[list[Results], float]:
     """Replay all workloads side by side, epoch by epoch: they share the failure budget."""
     shares = _shares(task.timeline, jobs)
-    starts = epoch_starts(task.timeline)
-    recent: Spent | None = None
     with WorkPool(
         [_FleetWork(task, share) for share in shares], progress=task.progress, on_progress=tell
     ) as pool:
-        for begin_s, until_s in pairwise([-np.inf, *starts[1:], np.inf]):
-            epoch = Epoch(
-                begin_s=float(begin_s), until_s=float(until_s), spending=spending_so_far(recent)
-            )
-            parts = pool.ask_all(epoch)
-            recent = latest([*parts, recent] if recent is not None else parts)
+        run_epochs(task.timeline, pool.ask_all)
         found = pool.ask_all(None)
         return [results for share in found for results in share], pool.peak_mib
 

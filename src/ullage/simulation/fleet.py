@@ -8,8 +8,9 @@ processes (work_pool).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,13 +35,30 @@ class Epoch:
     spending: Spending | None
 
 
-def epoch_starts(timeline: Timeline) -> NDArray[np.float64]:
+def run_epochs(
+    timeline: Timeline,
+    replay: Callable[[Epoch], list[Spent]],
+    *,
+    least_runs: int = EPOCH_LEAST_RUNS,
+) -> None:
+    """Let `replay` go through all epochs; it returns what each share of the fleet has spent."""
+    recent: Spent | None = None
+    starts = epoch_starts(timeline, least_runs)
+    for begin_s, until_s in pairwise([-np.inf, *starts[1:], np.inf]):
+        epoch = Epoch(
+            begin_s=float(begin_s), until_s=float(until_s), spending=spending_so_far(recent)
+        )
+        parts = replay(epoch)
+        recent = latest([*parts, recent] if recent is not None else parts)
+
+
+def epoch_starts(timeline: Timeline, least_runs: int) -> NDArray[np.float64]:
     """Return the moments at which epochs begin; they depend on no later run."""
     asked = np.sort(timeline.asked_at_s[timeline.is_scored])
     at, starts = 0, []
     while at < len(asked):
         starts.append(asked[at])
-        at += max(EPOCH_LEAST_RUNS, int(EPOCH_RATIO * at))
+        at += max(least_runs, int(EPOCH_RATIO * at))
     return np.unique(np.array(starts, float))
 
 

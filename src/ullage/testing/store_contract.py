@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from ullage.core.decision import RunDecision
 from ullage.core.errors import InvariantError
 from ullage.core.ports import RunReader, StateStore
+from ullage.core.spending import Spending
 from ullage.core.telemetry import SampleSeries
 from ullage.core.units import GIB
 from ullage.core.workload import Features, Outcome, Run
@@ -76,13 +77,37 @@ class StateStoreContract:
         attempts = (one_attempt(1, outcome=Outcome.OOM_KILLED, oom_kills=2), one_attempt(2))
         for attempt in attempts:
             store.add_attempt(run.run_id, attempt, SampleSeries())
-        end = ended(run, *attempts, expert_costs={"constant": 0.25}, spent_prob=(0.5, 0.25))
+        end = ended(
+            run,
+            *attempts,
+            expert_costs={"constant": 0.25},
+            spent_prob=(0.5, 0.25),
+            first_oom_prob=0.25,
+        )
         store.end_run(end, [one_oom(run)])
         store.close()
         again = make_store()
         assert again.runs() == [end]
         assert again.ooms() == [one_oom(run)]
         again.close()
+
+    def test_spending_is_that_of_all_workloads_under_the_budget(self, store: Store) -> None:
+        """Runs that were not under it, go on, or have a curve on another grid, do not count."""
+        assert store.spending() == Spending()
+        ends = [
+            (1, "a", one_attempt(1), (0.5, 0.25), 0.25),
+            (2, "b", one_attempt(1, outcome=Outcome.OOM_KILLED, oom_kills=1), (0.25, 0.0), 0.0),
+            (3, "a", one_attempt(1), (), None),
+            (0, "a", one_attempt(1), (0.5, 0.5, 0.5), 0.5),
+        ]
+        for number, key, attempt, curve, announced in ends:
+            run = begun_run(number, key=key)
+            store.begin_run(run, None, owner="me")
+            store.end_run(ended(run, attempt, spent_prob=curve, first_oom_prob=announced), [])
+        store.begin_run(begun_run(5), None, owner="me")
+        found = store.spending()
+        assert (found.runs_count, found.failures_count) == (2, 1)
+        assert found.mean_prob == (0.375, 0.125)
 
     def test_runs_come_newest_first(self, store: Store) -> None:
         """By start, whatever the order of recording; by workload; at most as many as asked."""
