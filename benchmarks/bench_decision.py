@@ -45,7 +45,7 @@ def history(runs_count: int, *, seed: int = 0) -> RunHistory:
         first_failed=draw.random(runs_count) < 0.02,
         numbers={"input_bytes": input_bytes, "threads_count": np.full(runs_count, 4.0)},
         expert_costs={e.name: draw.uniform(0.01, 0.02, runs_count) for e in EXPERTS},
-        spent_prob=(tuple(np.linspace(0.2, 0, len(FAILURE_GRID_GBH)).tolist()),) * runs_count,
+        spent_prob=np.tile(np.linspace(0.2, 0, len(FAILURE_GRID_GBH)), (runs_count, 1)),
     )
 
 

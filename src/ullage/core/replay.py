@@ -10,8 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ullage.core.allocation import GRANULARITY_BYTES
 from ullage.core.errors import InvariantError
+from ullage.core.kernels import kernel
+
+Floats = NDArray[np.float64]
 
 GB_HOUR = 1e9 * 3600.0
 """Byte-seconds in one GB-hour."""
@@ -43,8 +49,35 @@ def next_limit(
     300
     """
     above = (rung for rung in rungs if rung > failed_bytes)
-    limit = next(above, 0) or max(round_up(failed_bytes * factor), failed_bytes + 1)
+    limit = next(above, 0) or int(raised(failed_bytes, factor))
     return limit if ceiling_bytes is None else min(limit, ceiling_bytes)
+
+
+@kernel
+def raised(failed_bytes: float, factor: float) -> float:
+    """Return `factor` times a failed limit, in whole MiB and above it in any case."""
+    limit = float(np.ceil(failed_bytes * factor / GRANULARITY_BYTES)) * GRANULARITY_BYTES
+    return max(limit, failed_bytes + 1.0)
+
+
+@kernel
+def climbed(rungs: Floats, peak_bytes: float, ceiling_bytes: float, factor: float) -> Floats:
+    """Return the limits of the attempts that a run with this peak makes, as `next_limit` has them.
+
+    rungs: rising, at least one. ceiling_bytes: perhaps infinite.
+    """
+    limits = np.empty(_MAX_ATTEMPTS)
+    limit = min(rungs[0], ceiling_bytes)
+    limits[0] = limit
+    count, at = 1, 0
+    while peak_bytes > limit and limit < ceiling_bytes and count < _MAX_ATTEMPTS:
+        while at < len(rungs) and rungs[at] <= limit:
+            at += 1
+        higher = rungs[at] if at < len(rungs) else raised(limit, factor)
+        limit = min(higher, ceiling_bytes)
+        limits[count] = limit
+        count += 1
+    return limits[:count]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,16 +154,14 @@ def replay_run(
     """
     if not rungs or rungs[0] <= 0:
         raise InvariantError("a ladder needs at least one limit above zero")
-    top = float("inf") if ceiling_bytes is None else ceiling_bytes
-    limit = int(min(rungs[0], top))
-    limits = [limit]
+    top = float("inf") if ceiling_bytes is None else float(ceiling_bytes)
+    tried = climbed(np.array(rungs, float), float(peak_bytes), top, factor).tolist()
+    limits = [int(limit) for limit in tried]
+    is_finished = peak_bytes <= limits[-1]
     failed = 0.0
-    while peak_bytes > limit and limit < top and len(limits) < _MAX_ATTEMPTS:
-        failed += float(limit) * ttf_ratio * runtime_s
-        limit = next_limit(rungs, limit, ceiling_bytes=ceiling_bytes, factor=factor)
-        limits.append(limit)
-    is_finished = peak_bytes <= limit
-    last = float(limit) * runtime_s * (1.0 if is_finished else ttf_ratio)
+    for limit in tried[:-1]:
+        failed += limit * ttf_ratio * runtime_s
+    last = tried[-1] * runtime_s * (1.0 if is_finished else ttf_ratio)
     failed += 0.0 if is_finished else last
     ooms = len(limits) - int(is_finished)
     return Replay(

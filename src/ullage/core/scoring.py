@@ -7,7 +7,7 @@ money by region (the price book).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,10 +15,99 @@ from numpy.typing import NDArray
 
 from ullage.core.allocation import Ladder, Prices
 from ullage.core.decision import RunDecision
-from ullage.core.replay import GB_HOUR, Replay, replay_run
+from ullage.core.kernels import kernel
+from ullage.core.replay import GB_HOUR, RAISE_FACTOR, Replay, climbed
 from ullage.core.workload import Outcome, Run
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+class ExpertLadders(Mapping[str, Ladder]):
+    """Ladders of experts by name, held as arrays: made in numbers, scored, seldom looked at.
+
+    limit_bytes, oom_prob: float64 [e, r], the first rungs_count[e] of each row count.
+    """
+
+    def __init__(
+        self, names: Sequence[str], limit_bytes: Floats, oom_prob: Floats, rungs_count: Ints
+    ) -> None:
+        self._names = tuple(names)
+        self._limit_bytes, self._oom_prob = limit_bytes, oom_prob
+        self._rungs_count = rungs_count
+
+    @classmethod
+    def of(cls, ladders: Mapping[str, Ladder]) -> ExpertLadders:
+        """Return any mapping of ladders as arrays."""
+        if isinstance(ladders, ExpertLadders):
+            return ladders
+        counts = np.array([len(each.limit_bytes) for each in ladders.values()], np.int64)
+        limits = np.zeros((len(counts), int(counts.max(initial=0))))
+        probs = np.zeros_like(limits)
+        for row, ladder in enumerate(ladders.values()):
+            limits[row, : counts[row]], probs[row, : counts[row]] = (
+                ladder.limit_bytes,
+                ladder.oom_prob,
+            )
+        return cls(tuple(ladders), limits, probs, counts)
+
+    def costs_gbh(self, *, peak_bytes: float, runtime_s: float, prices: Prices) -> dict[str, float]:
+        """Return what each ladder would have cost on a run whose peak is known, in GB-hours."""
+        costs = ladder_costs_gbh(
+            self._limit_bytes,
+            self._rungs_count,
+            float(peak_bytes),
+            float(runtime_s),
+            float(prices.ttf_ratio),
+            float(prices.rho),
+            float(prices.failure_gbh or 0.0),
+        )
+        return dict(zip(self._names, costs.tolist(), strict=True))
+
+    def __getitem__(self, name: str) -> Ladder:
+        if name not in self._names:
+            raise KeyError(name)
+        row = self._names.index(name)
+        count = int(self._rungs_count[row])
+        return Ladder(
+            limit_bytes=tuple(int(limit) for limit in self._limit_bytes[row, :count].tolist()),
+            oom_prob=tuple(self._oom_prob[row, :count].tolist()),
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __repr__(self) -> str:
+        return f"ExpertLadders({dict(self)!r})"
+
+
+@kernel
+def ladder_costs_gbh(
+    limit_bytes: Floats,
+    rungs_count: Ints,
+    peak_bytes: float,
+    runtime_s: float,
+    ttf_ratio: float,
+    rho: float,
+    failure_gbh: float,
+) -> Floats:
+    """Return the GB-hours that each of e ladders would have cost on a run, float64 [e].
+
+    cost = (limit - peak) x t of the attempt that succeeds + rho x what the failed ones
+    held + failure_gbh for each failure. Full information: any ladder can be scored on any
+    ended run. limit_bytes: [e, r], of which the first rungs_count [e] count.
+    """
+    costs = np.zeros(len(limit_bytes))
+    for row in range(len(limit_bytes)):
+        rungs = limit_bytes[row, : rungs_count[row]]
+        limits = climbed(rungs, peak_bytes, np.inf, RAISE_FACTOR)
+        slack = (limits[-1] - peak_bytes) * runtime_s
+        lost = rho * ttf_ratio * limits[:-1].sum() * runtime_s
+        costs[row] = (slack + lost) / GB_HOUR + failure_gbh * (len(limits) - 1)
+    return costs
 
 
 def expert_cost_gbh(
@@ -26,21 +115,12 @@ def expert_cost_gbh(
 ) -> float:
     """Return the GB-hours that `ladder` would have cost on a run whose peak is known.
 
-    cost = (limit - peak) x t of the attempt that succeeds + rho x what the failed ones
-    held + failure_gbh for each failure (0 where it is None). Full information: any
-    ladder can be scored on any ended run.
+    As ladder_costs_gbh; a failure costs nothing more where prices.failure_gbh is None.
 
     Worked: ladder (1 GB, 2 GB), peak 1.5 GB, 1 h, rho 4, ttf 1 -> 0.5 + 4 x 1 = 4.5.
     """
-    run = replay_run(
-        ladder.limit_bytes,
-        peak_bytes=peak_bytes,
-        runtime_s=runtime_s,
-        ttf_ratio=prices.ttf_ratio,
-    )
-    slack_gbh = run.waste_gbh - run.failed_gbh
-    lost_gbh = prices.rho * run.failed_gbh
-    return slack_gbh + lost_gbh + (prices.failure_gbh or 0.0) * run.ooms_count
+    alone = ExpertLadders.of({"": ladder})
+    return alone.costs_gbh(peak_bytes=peak_bytes, runtime_s=runtime_s, prices=prices)[""]
 
 
 def expert_costs_gbh(decision: RunDecision, run: Run) -> dict[str, float]:
@@ -57,10 +137,8 @@ def expert_costs_gbh(decision: RunDecision, run: Run) -> dict[str, float]:
     if peak <= 0 or runtime_s <= 0:
         return {}
     prices = priced(decision.question.prices, decision.recommendation.failure_gbh)
-    return {
-        name: expert_cost_gbh(ladder, peak_bytes=peak, runtime_s=runtime_s, prices=prices)
-        for name, ladder in decision.recommendation.expert_ladders.items()
-    }
+    ladders = ExpertLadders.of(decision.recommendation.expert_ladders)
+    return ladders.costs_gbh(peak_bytes=peak, runtime_s=runtime_s, prices=prices)
 
 
 def priced(prices: Prices, failure_gbh: float) -> Prices:

@@ -6,7 +6,6 @@ the modules named in its imports; the guards come after it (core.decide).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,10 +17,11 @@ from ullage.core.view import RunHistory
 from ullage.policies.budget import FAILURE_GRID_GBH, choose_price, own_spending, target_share
 from ullage.policies.cold_start import recommend_cold
 from ullage.policies.distributions import PeakDistribution, given_above
-from ullage.policies.experts import Evidence, distribution, evidence_of, read_all
-from ullage.policies.ladder import Candidates, candidates_of, cut_to_attempts, ladder_of, solve
+from ullage.policies.experts import Evidence, Reading, distribution, evidence_of, read_all
+from ullage.policies.ladder import candidates_of, cut_to_attempts, ladder_of, solve
 from ullage.policies.leader import choose_leader
 from ullage.policies.live import RUNG_TRIGGER_RATIO
+from ullage.policies.panel import Panel, panel_of
 from ullage.policies.regime import regime_start
 
 GROWTH_STEP_RATIO = 1.05
@@ -42,10 +42,12 @@ class UllageRunPolicy:
     is_critical: never let the first attempt's own OOM chance be above the budget either
     (the preset for batch jobs that must not fail); else only the share over decisions
     is held to it.
+    names_runs: name the deciding runs in every answer, for people; nothing else depends on it.
     """
 
     policy_id: str = "ullage"
     is_critical: bool = False
+    names_runs: bool = True
     is_guarded: bool = True
 
     def recommend(
@@ -62,11 +64,13 @@ class UllageRunPolicy:
         seen = evidence_of(history, question.features.numbers, since=since)
         readings = read_all(seen)
         leader = choose_leader(history, seen, readings)
-        peaks = {r.expert.name: p for r in readings if (p := distribution(seen, r)) is not None}
-        name = leader.expert.name if leader.expert.name in peaks else "constant"
-        price_gbh, spent = self._price(history, question, peaks[name])
-        ladders = self._expert_ladders(question, peaks, price_gbh)
-        ladder = self._ladder(question, peaks[name], ladders[name])
+        level = 1.0 - question.failure_budget_ratio if self.is_critical else 0.0
+        panel = panel_of(seen, readings, question.bounds, least_level=level)
+        name = leader.expert.name if leader.expert.name in panel.names else "constant"
+        price_gbh, spent = _price(history, question, panel, name)
+        ladders = panel.ladders(price_gbh, question.prices)
+        reading = next(reading for reading in readings if reading.expert.name == name)
+        ladder = _ladder(question, seen, reading, ladders[name])
         reasons = (Reason.LEARNED, Reason.REGIME_CHANGE) if since else (Reason.LEARNED,)
         is_first = not (question.failed_limits_bytes or question.can_grow)
         answer = Recommendation(
@@ -75,61 +79,58 @@ class UllageRunPolicy:
             expert=name,
             runs_used=len(seen.peak_bytes),
             expert_ladders=ladders,
-            deciding_run_ids=_deciding_runs(history, seen, peaks[name], ladder),
+            deciding_run_ids=_deciding_runs(history, seen, reading, ladder)
+            if self.names_runs
+            else (),
             spent_prob=spent if is_first and question.attempts_left > 0 else (),
             failure_gbh=price_gbh,
             feature=seen.feature if leader.expert.follows_feature else None,
         )
         return _for_last_attempt(answer, question)
 
-    def _price(
-        self, history: RunHistory, question: RunQuestion, peak: PeakDistribution
-    ) -> tuple[float, tuple[float, ...]]:
-        """Return the price of a failure in GBh, and what this decision spends at each price."""
-        if question.prices.failure_gbh is not None:
-            return question.prices.failure_gbh, ()
-        choice = self._choice(question, peak)
-        solution = solve([choice], FAILURE_GRID_GBH, question.prices)
-        curve = np.minimum.accumulate(solution.prob_first)
-        spending = question.spending or own_spending(history)
-        target = target_share(spending, question.failure_budget_ratio)
-        at = choose_price(curve, spending, target)
-        return float(FAILURE_GRID_GBH[at]), tuple(float(p) for p in curve)
 
-    def _choice(self, question: RunQuestion, peak: PeakDistribution) -> Candidates:
-        level = 1.0 - question.failure_budget_ratio
-        least = peak.quantile(level) if self.is_critical else 0.0
-        return candidates_of(peak, question.bounds, at_least_bytes=least)
-
-    def _expert_ladders(
-        self, question: RunQuestion, peaks: Mapping[str, PeakDistribution], price_gbh: float
-    ) -> dict[str, Ladder]:
-        """Return every expert's ladder at the same price of a failure."""
-        choices = [self._choice(question, peak) for peak in peaks.values()]
-        solution = solve(choices, np.full(len(choices), price_gbh), question.prices)
-        return {
-            name: ladder_of(choices[row], solution.path(row), peak)
-            for row, (name, peak) in enumerate(peaks.items())
-        }
-
-    def _ladder(self, question: RunQuestion, peak: PeakDistribution, first: Ladder) -> Ladder:
-        """Return the ladder for the attempt asked about; `first` is that of a first attempt."""
-        failed_bytes = max(question.failed_limits_bytes, default=0)
+def _ladder(question: RunQuestion, seen: Evidence, reading: Reading, first: Ladder) -> Ladder:
+    """Return the ladder for the attempt asked about; `first` is that of a first attempt."""
+    failed_bytes = max(question.failed_limits_bytes, default=0)
+    ladder = first
+    if failed_bytes or question.can_grow:
+        peak = _peak(seen, reading)
         if failed_bytes:
             peak = given_above(peak, failed_bytes)
-        if question.can_grow:
-            ladder = _growth_ladder(question, peak)
-        elif failed_bytes:
-            choice = candidates_of(peak, question.bounds)
-            price = np.array([question.prices.failure_gbh or 0.0])
-            ladder = ladder_of(choice, solve([choice], price, question.prices).path(0), peak)
-        else:
-            ladder = first
-        if failed_bytes:
-            ladder = above_failed(ladder, failed_bytes, question.bounds)
-        if question.can_grow:
-            return ladder
-        return cut_to_attempts(ladder, question.bounds, question.attempts_left)
+        ladder = (
+            _growth_ladder(question, peak) if question.can_grow else _retry_ladder(question, peak)
+        )
+    if failed_bytes:
+        ladder = above_failed(ladder, failed_bytes, question.bounds)
+    if question.can_grow:
+        return ladder
+    return cut_to_attempts(ladder, question.bounds, question.attempts_left)
+
+
+def _price(
+    history: RunHistory, question: RunQuestion, panel: Panel, name: str
+) -> tuple[float, tuple[float, ...]]:
+    """Return the price of a failure in GBh, and what this decision spends at each price."""
+    if question.prices.failure_gbh is not None:
+        return question.prices.failure_gbh, ()
+    curve = panel.failure_curve(name, FAILURE_GRID_GBH, question.prices)
+    spending = question.spending or own_spending(history)
+    target = target_share(spending, question.failure_budget_ratio)
+    at = choose_price(curve, spending, target)
+    return float(FAILURE_GRID_GBH[at]), tuple(curve.tolist())
+
+
+def _peak(seen: Evidence, reading: Reading) -> PeakDistribution:
+    """Return the distribution of a reading that the panel has found not to be empty."""
+    peak = distribution(seen, reading)
+    assert peak is not None
+    return peak
+
+
+def _retry_ladder(question: RunQuestion, peak: PeakDistribution) -> Ladder:
+    choice = candidates_of(peak, question.bounds)
+    price = np.array([question.prices.failure_gbh or 0.0])
+    return ladder_of(choice, solve([choice], price, question.prices).path(0), peak)
 
 
 def _window(history: RunHistory, question: RunQuestion) -> int:
@@ -162,9 +163,10 @@ def _growth_ladder(question: RunQuestion, peak: PeakDistribution) -> Ladder:
 
 
 def _deciding_runs(
-    history: RunHistory, seen: Evidence, peak: PeakDistribution, ladder: Ladder
+    history: RunHistory, seen: Evidence, reading: Reading, ladder: Ladder
 ) -> tuple[str, ...]:
     """Return the runs with the largest say in the first limit, weightiest first."""
+    peak = _peak(seen, reading)
     limit = float(ladder.limit_bytes[0])
     say = peak.prob * np.exp(-np.abs(peak.points_bytes - limit) / (_NEAR_RATIO * limit))
     n = len(seen.peak_bytes)
