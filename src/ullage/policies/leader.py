@@ -10,13 +10,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ullage.core.kernels import kernel
 from ullage.core.view import RunHistory
 from ullage.policies.experts import Evidence, Reading, rank_positions
 
 Floats = NDArray[np.float64]
 
 DECAY = 0.99
-"""A score loses 1 % of its weight with each further run."""
+"""A score loses 1 % of its weight with each further run ..."""
+SCORED_RUNS = 512
+"""... and older scores than these, worth 0.6 %, are forgotten."""
+_FADED: Floats = DECAY ** np.arange(float(SCORED_RUNS))[::-1]
 PRIOR_RUNS = 4.0
 """The left-out judgement counts as so many scored runs ..."""
 PRIOR_FADES_AT = 80.0
@@ -66,20 +70,25 @@ def _scores(history: RunHistory, seen: Evidence, readings: list[Reading]) -> tup
     Where an expert had no ladder on a run it is charged the constant expert's cost: that
     is what would have stood in for it.
     """
-    n = len(history)
-    since = n - len(seen.peak_bytes)
-    position = np.arange(n)
-    weights = np.where(position >= since + MIN_RUNS_BEHIND_SCORE, DECAY ** (n - 1 - position), 0.0)
     stand_in = history.expert_costs.get(_FALLBACK)
     if stand_in is None:
         return np.zeros(len(readings)), 0.0
-    weights = np.where(np.isnan(stand_in), 0.0, weights)
-    totals = []
-    for reading in readings:
-        own = history.expert_costs.get(reading.expert.name, stand_in)
-        cost = np.where(np.isnan(own), stand_in, own)
-        totals.append(float((weights * np.nan_to_num(cost)).sum()))
-    return np.array(totals), float(weights.sum())
+    first = len(history) - len(seen.peak_bytes) + MIN_RUNS_BEHIND_SCORE
+    stand_in = stand_in[first:][-SCORED_RUNS:]
+    weights = np.where(np.isnan(stand_in), 0.0, _FADED[SCORED_RUNS - len(stand_in) :])
+    totals = np.zeros(len(readings))
+    for at, reading in enumerate(readings):
+        own = history.expert_costs.get(reading.expert.name)
+        own = stand_in if own is None else own[first:][-SCORED_RUNS:]
+        totals[at] = decayed_cost(own, stand_in, weights)
+    return totals, float(weights.sum())
+
+
+@kernel
+def decayed_cost(own: Floats, stand_in: Floats, weights: Floats) -> float:
+    """Return the weighted sum of an expert's costs, or of what stands in where it has none."""
+    cost = np.where(np.isnan(own), stand_in, own)
+    return float(np.where(weights > 0, weights * cost, 0.0).sum())
 
 
 def left_out_cost(seen: Evidence, reading: Reading) -> float:
