@@ -11,11 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ullage.core.workload import Outcome, Run
+
+Scalar = TypeVar("Scalar", np.float64, np.int64)
 
 _ENDED = {Outcome.OK, Outcome.ERROR, Outcome.OOM_KILLED}
 """Outcomes that say something about the peak; the others stopped for other reasons."""
@@ -60,6 +63,32 @@ class RunHistory:
 
     def __len__(self) -> int:
         return len(self.run_ids)
+
+    def latest(self, count: int) -> RunHistory:
+        """Return the `count` runs that were known last."""
+        n = len(self)
+        if n <= count:
+            return self
+
+        def cut(named: Mapping[str, NDArray[Scalar]]) -> dict[str, NDArray[Scalar]]:
+            return {name: column[n - count :] for name, column in named.items()}
+
+        return RunHistory(
+            run_ids=self.run_ids[n - count :],
+            known_at_s=self.known_at_s[n - count :],
+            peak_bytes=self.peak_bytes[n - count :],
+            is_censored=self.is_censored[n - count :],
+            runtime_s=self.runtime_s[n - count :],
+            first_failed=self.first_failed[n - count :],
+            numbers=cut(self.numbers),
+            labels=cut(self.labels),
+            expert_costs=cut(self.expert_costs),
+            spent_prob=self.spent_prob[n - count :],
+            first_oom_prob=self.first_oom_prob[n - count :],
+            limit_bytes=self.limit_bytes[n - count :],
+            failed_bytes=self.failed_bytes[n - count :],
+            ooms_count=self.ooms_count[n - count :],
+        )
 
 
 def history_of(runs: Iterable[Run], *, at: datetime) -> RunHistory:

@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ullage.core.kernels import kernel
 from ullage.core.statistics import Line, fit_line, rank_correlation
 from ullage.core.view import RunHistory
 from ullage.policies.distributions import PeakDistribution, peak_distribution
@@ -27,6 +28,8 @@ MIN_FEATURE_RUNS = 3
 """A feature needs this many runs whose peak is known ..."""
 MIN_SIMILAR_RUNS = 8
 """... and a comparison with similar inputs this many."""
+FEATURE_RUNS = 256
+"""The latest runs say which feature peaks follow."""
 FAVOURED_FEATURE = "input_bytes"
 FAVOURED_MARGIN = 0.1
 """Another feature has to correlate better by this much (few runs correlate by chance)."""
@@ -127,18 +130,18 @@ def choose_feature(
 ) -> str | None:
     """Return the numeric feature of this run that follows peaks from run `since` on best, or None.
 
-    By the strongest rank correlation over runs whose peak is known; `input_bytes` wins
+    By the strongest rank correlation over the latest runs with a known peak; `input_bytes` wins
     unless another beats it clearly, then the name decides. Constant features and those
     with fewer than three runs drop out.
     """
-    known = ~history.is_censored
-    known[:since] = False
+    known = since + np.flatnonzero(~history.is_censored[since:])[-FEATURE_RUNS:]
+    peaks = history.peak_bytes[known]
     best: tuple[float, str] | None = None
     for name in sorted(numbers):
         x = history.numbers.get(name)
         if x is None or not np.isfinite(numbers[name]):
             continue
-        strength = abs(rank_correlation(x[known], history.peak_bytes[known]))
+        strength = abs(rank_correlation(x[known], peaks))
         if np.isnan(strength):
             continue
         strength += FAVOURED_MARGIN if name == FAVOURED_FEATURE else 0.0
@@ -170,17 +173,26 @@ def read_all(seen: Evidence) -> list[Reading]:
     if known_count >= MIN_FEATURE_RUNS:
         bases |= _lines(seen)
     kernels: dict[float, Floats] = {0.0: np.ones(len(seen.peak_bytes))}
+    distance: Floats | None = None
+    residuals: dict[tuple[str, bool], Floats] = {}
+    most = _FARTHEST_RATIO * _most_bytes(seen, seen.peak_bytes)
     readings = []
     for expert in EXPERTS:
         base = bases.get(expert.base)
         if base is None or (expert.rank_width > 0 and known_count < MIN_SIMILAR_RUNS):
             continue
         if expert.rank_width not in kernels:
-            kernels[expert.rank_width] = rank_kernel(seen, expert.rank_width)
+            distance = rank_distance(seen) if distance is None else distance
+            kernels[expert.rank_width] = rank_kernel(distance, expert.rank_width)
         weights = kernels[expert.rank_width]
         if expert.is_recent:
             weights = recency(seen.is_censored)
-        readings.append(_reading(seen, expert, base, weights))
+        key = (expert.base, expert.is_ratio)
+        if key not in residuals:
+            residuals[key] = residual_of(
+                seen.peak_bytes, base.left_out, base.shrink, expert.is_ratio
+            )
+        readings.append(_reading(expert, base, residuals[key], weights, most_bytes=most))
     return readings
 
 
@@ -210,14 +222,21 @@ def rank_positions(known_x: Floats, x: Floats) -> Floats:
     return share
 
 
-def rank_kernel(seen: Evidence, width: float) -> Floats:
-    """Return exp(-((u - u_now) / width)^2 / 2), u = rank of the input among known runs."""
+def rank_distance(seen: Evidence) -> Floats:
+    """Return u - u_now, u = rank of the input among known runs, 0..1; NaN without input."""
     known_x = np.sort(seen.x[seen.has_x()])
     present = ~np.isnan(seen.x)
     u = rank_positions(known_x, np.where(present, seen.x, 0.0))
     u_now = rank_positions(known_x, np.array([seen.x_now]))[0]
-    kernel: Floats = np.exp(-0.5 * ((u - u_now) / width) ** 2)
-    return np.where(present, np.maximum(kernel, 1e-12), 0.0)
+    distance: Floats = np.where(present, u - u_now, np.nan)
+    return distance
+
+
+@kernel
+def rank_kernel(distance: Floats, width: float) -> Floats:
+    """Return exp(-(distance / width)^2 / 2), 0 where the distance is NaN."""
+    weights = np.maximum(np.exp(-0.5 * (distance / width) ** 2), 1e-12)
+    return np.where(np.isnan(distance), 0.0, weights)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,20 +308,25 @@ def _base(
     )
 
 
-def _reading(seen: Evidence, expert: Expert, base: _Base, weights: Floats) -> Reading:
-    says = ~np.isnan(base.left_out)
-    if expert.is_ratio:
-        residual = np.log(seen.peak_bytes / np.where(says, base.left_out, 1.0))
-    else:
-        residual = seen.peak_bytes - base.left_out
+@kernel
+def residual_of(peaks: Floats, left_out: Floats, shrink: Floats, is_ratio: bool) -> Floats:
+    """Return the residual of a Reading, NaN where the base says nothing."""
+    if is_ratio:
+        return np.log(peaks / left_out) * shrink
+    return (peaks - left_out) * shrink
+
+
+def _reading(
+    expert: Expert, base: _Base, residual: Floats, weights: Floats, *, most_bytes: float
+) -> Reading:
     return Reading(
         expert=expert,
         now=base.now,
         left_out=base.left_out,
-        residual=np.where(says, residual * base.shrink, np.nan),
+        residual=residual,
         widen=base.widen,
-        weights=np.where(says, weights, 0.0),
-        most_bytes=_FARTHEST_RATIO * _most_bytes(seen, seen.peak_bytes),
+        weights=np.where(np.isnan(residual), 0.0, weights),
+        most_bytes=most_bytes,
     )
 
 

@@ -24,6 +24,8 @@ from ullage.policies.live import RUNG_TRIGGER_RATIO
 from ullage.policies.panel import Panel, panel_of
 from ullage.policies.regime import regime_start
 
+WINDOW_RUNS = 512
+"""Older runs than these change no decision worth the time."""
 GROWTH_STEP_RATIO = 1.05
 """Rungs that a limit grows along are no closer than this: a raise skips them anyway."""
 GROWTH_LEAST_LEVEL = 0.5
@@ -58,10 +60,14 @@ class UllageRunPolicy:
         Without a known peak in the history the cold start answers. `expert_ladders` are
         those of a first attempt that cannot grow, so that scores compare between modes.
         """
-        if not (~history.is_censored).any():
+        history = history.latest(WINDOW_RUNS)
+        if history.is_censored.all():
             return _for_last_attempt(recommend_cold(history, question, related=related), question)
-        since = _window(history, question)
-        seen = evidence_of(history, question.features.numbers, since=since)
+        numbers = question.features.numbers
+        seen = evidence_of(history, numbers)
+        since = _regime(seen)
+        if since:
+            seen = evidence_of(history, numbers, since=since)
         readings = read_all(seen)
         leader = choose_leader(history, seen, readings)
         level = 1.0 - question.failure_budget_ratio if self.is_critical else 0.0
@@ -133,13 +139,10 @@ def _retry_ladder(question: RunQuestion, peak: PeakDistribution) -> Ladder:
     return ladder_of(choice, solve([choice], price, question.prices).path(0), peak)
 
 
-def _window(history: RunHistory, question: RunQuestion) -> int:
+def _regime(seen: Evidence) -> int:
     """Return the first run to use: the present regime's, if it holds a known peak."""
-    numbers = question.features.numbers
-    feature = evidence_of(history, numbers).feature
-    x = np.full(len(history), np.nan) if feature is None else history.numbers[feature]
-    since = regime_start(history.peak_bytes, x)
-    return since if (~history.is_censored[since:]).any() else 0
+    since = regime_start(seen.peak_bytes, seen.x)
+    return since if (~seen.is_censored[since:]).any() else 0
 
 
 def _growth_ladder(question: RunQuestion, peak: PeakDistribution) -> Ladder:
