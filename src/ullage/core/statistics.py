@@ -159,20 +159,21 @@ def average_ranks(values: Floats) -> Floats:
     return ranks
 
 
-def rank_correlation(x: Floats, y: Floats) -> float:
-    """Return Spearman's rank correlation over the pairs without NaN, -1..1.
-
-    NaN for fewer than three pairs, or where x or y is constant.
-    """
-    both = ~(np.isnan(x) | np.isnan(y))
-    if int(both.sum()) < 3:
-        return float("nan")
-    return float(correlation(average_ranks(x[both]), average_ranks(y[both])))
-
-
 @kernel
 def correlation(x: Floats, y: Floats) -> float:
     """Return Pearson's correlation of two arrays without NaN; NaN where one is constant."""
     dx, dy = x - x.mean(), y - y.mean()
     scale = np.sqrt((dx * dx).sum() * (dy * dy).sum())
     return (dx * dy).sum() / scale if scale > 0 else np.nan
+
+
+@kernel
+def rank_correlation(x: Floats, y: Floats) -> float:
+    """Return Spearman's rank correlation over the pairs without NaN, -1..1.
+
+    NaN for fewer than three pairs, or where x or y is constant.
+    """
+    both = ~(np.isnan(x) | np.isnan(y))
+    if both.sum() < 3:
+        return np.nan
+    return correlation(average_ranks(x[both]), average_ranks(y[both]))

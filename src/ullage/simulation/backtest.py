@@ -20,7 +20,7 @@ from ullage.core.decision import Recommendation, RunQuestion
 from ullage.core.errors import InvariantError
 from ullage.core.ports import RunPolicy
 from ullage.core.replay import Replay, replay_run
-from ullage.core.scoring import Outcomes, expert_cost_gbh, priced
+from ullage.core.scoring import ExpertLadders, Outcomes, priced
 from ullage.core.spending import Spending
 from ullage.core.units import MAX_BYTES
 from ullage.core.view import RunHistory, label_code
@@ -215,10 +215,8 @@ class WorkloadReplay:
             return {}
         peak, runtime_s = float(runs.peak_bytes[row]), float(runs.runtime_s[row])
         prices = priced(self._world.prices, answer.failure_gbh)
-        return {
-            name: expert_cost_gbh(ladder, peak_bytes=peak, runtime_s=runtime_s, prices=prices)
-            for name, ladder in answer.expert_ladders.items()
-        }
+        ladders = ExpertLadders.of(answer.expert_ladders)
+        return ladders.costs_gbh(peak_bytes=peak, runtime_s=runtime_s, prices=prices)
 
 
 class _Past:
