@@ -136,10 +136,13 @@ def run_policy() -> RunPolicy:
 def backtest_policy(policy_id: str) -> RunPolicy:
     """Return the policy that a backtest calls `policy_id`: `ullage` as in a live run, or a peer.
 
+    Only that `ullage` names no deciding runs here.
     Raises ConfigError for an unknown one, and where a package that it needs is not installed.
     """
     if policy_id == "ullage":
-        return run_policy()
+        from ullage.policies.runs import UllageRunPolicy
+
+        return UllageRunPolicy(names_runs=False)
     from ullage.peers.registry import make_peer
 
     return make_peer(policy_id)

@@ -31,6 +31,7 @@ from ullage.outcomes.backtest_document import (
 from ullage.outcomes.formats import OutputFormat
 from ullage.outcomes.render import render
 from ullage.simulation.compare import ORACLE, PolicyRun, compare
+from ullage.simulation.compiled import compile_for
 from ullage.simulation.figures import held_figures, policy_figures, workload_figures
 from ullage.simulation.own_runs import own_timeline, recorded_outcomes
 from ullage.simulation.run_features import FeatureScope
@@ -140,6 +141,8 @@ class Work:
         self._write(document, timeline, policy_runs, command)
 
     def _replay(self, timeline: Timeline) -> list[PolicyRun]:
+        if "ullage" in self._policy_ids and (plain := compile_for(len(timeline.runs))):
+            say(plain)
         with progress_bar("replaying") as tell:
             return list(
                 compare(
