@@ -237,7 +237,11 @@ class TestBudget:
     def test_critical_mode_holds_every_decision_to_the_budget(self) -> None:
         draw = np.random.default_rng(0)
         calm = ((0.0,) * len(FAILURE_GRID_GBH),) * 200
-        history = run_history(draw.lognormal(np.log(GIB), 0.8, 200).tolist(), spent_prob=calm)
+        history = run_history(
+            draw.lognormal(np.log(GIB), 0.8, 200).tolist(),
+            spent_prob=calm,
+            first_oom_prob=(0.0,) * 200,
+        )
         question = run_question(prices=Prices(rho=0.5))
         pooled = decide_run(history, question, POLICY).ladder
         critical = decide_run(history, question, UllageRunPolicy(is_critical=True)).ladder
@@ -248,6 +252,7 @@ class TestBudget:
         draw = np.random.default_rng(11)
         peaks = draw.lognormal(np.log(GIB), sigma, 500)
         curves: list[tuple[float, ...]] = []
+        announced: list[float] = []
         failed: list[int] = []
         question = run_question(attempts_left=99, prices=Prices(rho=1.0))
         for i in range(20, 500):
@@ -255,10 +260,12 @@ class TestBudget:
                 peaks[:i].tolist(),
                 first_failed=failed,
                 spent_prob=((),) * 20 + tuple(curves),
+                first_oom_prob=(None,) * 20 + tuple(announced),
             )
             answer = POLICY.recommend(past, question)
             run = replay_run(answer.ladder.limit_bytes, peak_bytes=peaks[i], runtime_s=60)
             curves.append(answer.spent_prob)
+            announced.append(answer.ladder.oom_prob[0])
             if run.is_first_failed:
                 failed.append(i)
         assert 0.005 <= len(failed) / 480 <= 0.035

@@ -21,21 +21,28 @@ RECENT_RUNS = 1000
 class Spending:
     """The latest decisions under the budget whose runs have ended.
 
-    failures_count: of these runs, how many failed at their first limit. mean_prob: mean
-    chance of that at each price of the shared grid (policies.budget); empty without runs.
+    failures_count: of these runs, how many failed at their first limit. expected_count: how
+    many would have, by the chances announced. mean_prob: mean chance of that at each price
+    of the shared grid (policies.budget); empty without runs.
     """
 
     runs_count: int = 0
     failures_count: int = 0
+    expected_count: float = 0.0
     mean_prob: tuple[float, ...] = ()
 
 
-def spending_of(spent_prob: NDArray[np.float64], first_failed: NDArray[np.bool_]) -> Spending:
-    """Return the spending of k decisions: curves [k, g] without NaN, first_failed [k]."""
+def spending_of(
+    spent_prob: NDArray[np.float64],
+    first_oom_prob: NDArray[np.float64],
+    first_failed: NDArray[np.bool_],
+) -> Spending:
+    """Return the spending of k decisions: curves [k, g] and chances [k] without NaN."""
     if len(spent_prob) == 0:
         return Spending()
     return Spending(
         runs_count=len(spent_prob),
         failures_count=int(first_failed.sum()),
+        expected_count=float(first_oom_prob.sum()),
         mean_prob=tuple(spent_prob.mean(axis=0).tolist()),
     )

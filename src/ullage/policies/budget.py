@@ -27,6 +27,9 @@ LEAST_HORIZON_RUNS = 25
 """What was over- or underspent is made good over so many runs at least ..."""
 HORIZON_RATIO = 0.5
 """... or this share of the runs looked back on."""
+PRIOR_FAILURES = 5.0
+LEAST_CALIBRATION = 0.5
+MOST_CALIBRATION = 8.0
 CORRECTION_LIMIT = 2.0
 """The corrected budget stays within budget / 2 .. budget x 2: a price that swings costs more."""
 
@@ -37,7 +40,9 @@ def own_spending(history: RunHistory) -> Spending:
     if curves.shape[1] != len(FAILURE_GRID_GBH):
         return Spending()
     latest = np.flatnonzero(~np.isnan(curves[:, 0]))[-OWN_RUNS:]
-    return spending_of(curves[latest], history.first_failed[latest])
+    if len(history.first_oom_prob) == 0:
+        return Spending()
+    return spending_of(curves[latest], history.first_oom_prob[latest], history.first_failed[latest])
 
 
 def target_share(spending: Spending, budget_ratio: float) -> float:
@@ -56,16 +61,28 @@ def target_share(spending: Spending, budget_ratio: float) -> float:
     return min(max(owed / horizon, least), most)
 
 
+def calibration(spending: Spending) -> float:
+    """Return how many times as often first attempts fail as was announced.
+
+    (failures + 5) / (expected + 5): five of each are believed beforehand. Between 1/2 and 8:
+    more caution is believed at once, more daring less.
+
+    Worked: nothing known -> 1; 25 failures where 10 were expected -> 2; 1 where 19 -> 0.5.
+    """
+    ratio = (spending.failures_count + PRIOR_FAILURES) / (spending.expected_count + PRIOR_FAILURES)
+    return min(max(ratio, LEAST_CALIBRATION), MOST_CALIBRATION)
+
+
 def choose_price(curve: Floats, spending: Spending, target_ratio: float) -> int:
     """Return the index on the grid of the smallest price that meets the target share.
 
     curve: chance that this decision's first rung fails at each price, float64[g]. It is
-    one of N + 1 decisions whose mean is compared; the highest price where even that does
-    not meet it.
+    one of N + 1 decisions whose mean, x how far such chances were off, is compared; the
+    highest price where even that does not meet it.
     """
     mean = curve
     if len(spending.mean_prob) == len(curve):
         n = spending.runs_count
         mean = (curve + n * np.array(spending.mean_prob)) / (1 + n)
-    meets = np.minimum.accumulate(mean) <= target_ratio
+    meets = np.minimum.accumulate(mean) * calibration(spending) <= target_ratio
     return int(meets.argmax()) if meets.any() else len(curve) - 1

@@ -73,6 +73,7 @@ class Spent:
     known_at_s: Floats
     row: Ints
     first_failed: Bools
+    first_oom_prob: Floats
     spent_prob: Floats
 
 
@@ -297,6 +298,7 @@ class _Past:
             known_at_s=self._known_at_s[among][is_under],
             row=self._by_known[among][is_under],
             first_failed=self._first_failed[among][is_under],
+            first_oom_prob=self._first_oom_prob[among][is_under],
             spent_prob=self._spent[among][is_under],
         )
 

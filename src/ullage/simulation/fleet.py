@@ -91,6 +91,7 @@ def latest(parts: Sequence[Spent]) -> Spent:
         known_at_s=known_at_s[order],
         row=row[order],
         first_failed=np.concatenate([part.first_failed for part in some])[order],
+        first_oom_prob=np.concatenate([part.first_oom_prob for part in some])[order],
         spent_prob=np.concatenate([part.spent_prob for part in some])[order],
     )
 
@@ -99,4 +100,4 @@ def spending_so_far(recent: Spent | None) -> Spending | None:
     """Return the spending to tell; None while nothing is known of any."""
     if recent is None or len(recent.row) == 0:
         return None
-    return spending_of(recent.spent_prob, recent.first_failed)
+    return spending_of(recent.spent_prob, recent.first_oom_prob, recent.first_failed)

@@ -215,16 +215,18 @@ def spending(found: Iterable[sqlite3.Row]) -> Spending:
     Of curves over different grids only those as long as the first, the latest, count.
     """
     curves: list[list[float]] = []
-    failures_count = 0
+    failures_count, expected_count = 0, 0.0
     for row in found:
         with checked(f"the record of run {row['run_id']!a:.40}"):
             curve = [float(prob) for prob in json.loads(row["spent_prob_json"])]
         if curve and (not curves or len(curve) == len(curves[0])):
             curves.append(curve)
             failures_count += row["oom_kills"] > 0
+            expected_count += row["first_oom_prob"]
     return Spending(
         runs_count=len(curves),
         failures_count=failures_count,
+        expected_count=expected_count,
         mean_prob=tuple(sum(column) / len(curves) for column in zip(*curves, strict=True)),
     )
 

@@ -215,8 +215,8 @@ class SqliteStateStore:
     def spending(self) -> Spending:
         """Return what the latest runs of all workloads have spent of the failure budget."""
         query = (
-            "SELECT run.run_id, spent_prob_json, attempt.oom_kills FROM run JOIN attempt"
-            " ON attempt.run_id = run.run_id AND attempt.number = 1"
+            "SELECT run.run_id, spent_prob_json, first_oom_prob, attempt.oom_kills"
+            " FROM run JOIN attempt ON attempt.run_id = run.run_id AND attempt.number = 1"
             " WHERE known_at_us IS NOT NULL AND first_oom_prob IS NOT NULL"
             " ORDER BY run.started_at_us DESC, run.run_id DESC LIMIT :limit"
         )

@@ -186,6 +186,7 @@ decisions = st.builds(
             Spending,
             runs_count=counts,
             failures_count=counts,
+            expected_count=finite,
             mean_prob=st.lists(probs, max_size=4).map(tuple),
         ),
         prices=st.builds(Prices, rho=finite, failure_gbh=st.none() | finite, ttf_ratio=finite),

@@ -108,6 +108,7 @@ class StateStoreContract:
         found = store.spending()
         assert (found.runs_count, found.failures_count) == (2, 1)
         assert found.mean_prob == (0.375, 0.125)
+        assert found.expected_count == 0.25
 
     def test_runs_come_newest_first(self, store: Store) -> None:
         """By start, whatever the order of recording; by workload; at most as many as asked."""
