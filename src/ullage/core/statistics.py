@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ullage.core.kernels import kernel
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 _FULL_LEVERAGE = 1 - 1e-9
 
@@ -56,11 +57,12 @@ def effective_count(weights: Floats) -> float:
     >>> effective_count(np.array([1.0, 1.0, 1.0, 0.0]))
     3.0
     """
-    kept = weights[weights > 0]
-    if len(kept) == 0:
+    kept = np.where(weights > 0, weights, 0.0)
+    most = kept.max() if len(kept) else 0.0
+    if not most > 0:
         return 0.0
-    kept = kept / kept.max()
-    return float(kept.sum() ** 2 / (kept**2).sum())
+    kept = kept / most
+    return float(kept.sum() ** 2 / (kept * kept).sum())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,8 +114,9 @@ def fit_line(x: Floats, y: Floats, weights: Floats | None = None) -> Line | None
     if not spread > 0:
         return None
     return Line(
-        intercept=intercept, slope=slope, left_out=left_out, own_leverage=own_leverage,
-        x_mean=x_mean, spread=spread, weight_total=total,
+        intercept=float(intercept), slope=float(slope), left_out=left_out,
+        own_leverage=own_leverage, x_mean=float(x_mean), spread=float(spread),
+        weight_total=float(total),
     )  # fmt: skip
 
 
@@ -142,21 +145,35 @@ def least_squares(
 
 
 @kernel
+def rank_shares(values: Floats, is_known: Bools) -> Floats:
+    """Return for each value the share of the known ones below it, equal ones counted half: 0..1.
+
+    values: float64 of length n; a NaN counts as the largest. is_known: at least one.
+
+    >>> rank_shares(np.array([5.0, 1.0, 5.0, 9.0]), np.array([True, True, True, False])).tolist()
+    [0.6666666666666666, 0.16666666666666666, 0.6666666666666666, 1.0]
+    """
+    order = np.argsort(values, kind="mergesort")
+    rising = values[order]
+    known = np.append(0.0, np.cumsum(is_known[order]))
+    is_last = np.append(rising[1:] != rising[:-1], True)
+    last = np.append(-1, np.flatnonzero(is_last))
+    group = np.cumsum(is_last) - is_last
+    low, high = known[last[group] + 1], known[last[group + 1] + 1]
+    shares = np.empty(len(values))
+    shares[order] = (low + high) / (2.0 * known[-1])
+    return shares
+
+
+@kernel
 def average_ranks(values: Floats) -> Floats:
     """Return ranks 1..n; equal values share the mean of their ranks. No NaN allowed.
 
     >>> average_ranks(np.array([5.0, 1.0, 5.0])).tolist()
     [2.5, 1.0, 2.5]
     """
-    order = np.argsort(values, kind="mergesort")
-    rising = values[order]
-    is_last = np.append(rising[1:] != rising[:-1], True)
-    last = np.flatnonzero(is_last) + 1.0
-    count = np.diff(np.append(0.0, last))
-    ranks = np.empty(len(values))
-    group = np.cumsum(is_last) - is_last
-    ranks[order] = (last - (count - 1) / 2)[group]
-    return ranks
+    everyone = np.ones(len(values), np.bool_)
+    return rank_shares(values, everyone) * len(values) + 0.5
 
 
 @kernel

@@ -77,7 +77,10 @@ def spread_factor(points: Floats, seen: Floats, n_eff: float) -> float:
     """
     if n_eff < _SPREAD_COUNT:
         return 1.0
-    top = points[seen > 0][-1]
+    last = len(points) - 1
+    while not seen[last] > 0:
+        last -= 1
+    top = points[last]
     reach = (top - sorted_quantile(points, seen, 0.5)) / top
     return min(max(math.sqrt(reach / _FULL_SPREAD), _LEAST_SPREAD_FACTOR), 1.0)
 
@@ -86,11 +89,12 @@ def spread_factor(points: Floats, seen: Floats, n_eff: float) -> float:
 def mean_excess(points: Floats, seen: Floats) -> float:
     """Return the mean of (point - threshold) over the points above the top decile's edge."""
     threshold = sorted_quantile(points, seen, 0.9)
-    above = (points > threshold) & (seen > 0)
-    if not above.any():
+    first = np.searchsorted(points, threshold, side="right")
+    mass = seen[first:]
+    total = mass.sum()
+    if not total > 0:
         return 0.0
-    mass = seen[above]
-    return ((points[above] - threshold) * mass).sum() / mass.sum()  # type: ignore[no-any-return]
+    return ((points[first:] - threshold) * mass).sum() / total  # type: ignore[no-any-return]
 
 
 @kernel
@@ -110,7 +114,7 @@ def tail_atoms(points: Floats, seen: Floats, n_eff: float, is_top_censored: bool
 
 def rising(points: Floats, is_censored: NDArray[np.bool_]) -> Ints:
     """Return the indices of `points` from the least up; of equal ones the censored come last."""
-    return np.lexsort((is_censored, points))
+    return np.argsort(np.where(is_censored, np.nextafter(points, np.inf), points))
 
 
 @kernel
@@ -125,7 +129,9 @@ def support(
 
     order: as `rising` has it.
     """
-    order = order[(weights[order] > 0) & (points[order] > 0)]
+    counts = (weights > 0) & (points > 0)
+    if not counts.all():
+        order = order[counts[order]]
     if len(order) == 0:
         return points[:0], points[:0], points[:0], order
     top_points, top_weights, censored = points[order], weights[order], is_censored[order]
@@ -140,16 +146,17 @@ def support(
     prob = np.concatenate((np.ones(1), left[:-1])) * taken
     tail_prob = left[-1] * np.append(TAIL_SHARES, TAIL_END_SHARE)
 
-    keep = ~censored
+    kept = np.flatnonzero(~censored)
+    prob = prob[kept]
     hours = runtime_s[order] / 3600.0
     base = seen if n_eff > 0 else top_weights
     tail_hours = (base * hours).sum() / base.sum()
     rank = np.argsort(atoms, kind="mergesort")
     return (
-        np.concatenate((top_points[keep], atoms[rank])),
-        np.concatenate((prob[keep], tail_prob[rank])),
-        np.concatenate((prob[keep] * hours[keep], tail_prob[rank] * tail_hours)),
-        np.concatenate((order[keep], np.full(len(atoms), order[-1]))),
+        np.concatenate((top_points[kept], atoms[rank])),
+        np.concatenate((prob, tail_prob[rank])),
+        np.concatenate((prob * hours[kept], tail_prob[rank] * tail_hours)),
+        np.concatenate((order[kept], np.full(len(atoms), order[-1]))),
     )
 
 
