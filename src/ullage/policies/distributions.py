@@ -19,6 +19,7 @@ from ullage.core.statistics import effective_count, sorted_quantile, weighted_qu
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 TAIL_STEPS = np.array([0.35, 1.0, 2.0, 4.0])
 """Tail atoms lie at top + beta x these ..."""
@@ -112,51 +113,44 @@ def tail_atoms(points: Floats, seen: Floats, n_eff: float, is_top_censored: bool
     return np.append(top + beta * TAIL_STEPS, top * TAIL_END)
 
 
-def rising(points: Floats, is_censored: NDArray[np.bool_]) -> Ints:
+def rising(points: Floats, is_censored: Bools) -> Ints:
     """Return the indices of `points` from the least up; of equal ones the censored come last."""
-    return np.argsort(np.where(is_censored, np.nextafter(points, np.inf), points))
+    order = np.argsort(points)
+    values, censored = points[order], is_censored[order]
+    if ((values[1:] == values[:-1]) & (censored[:-1] > censored[1:])).any():
+        return np.lexsort((is_censored, points))
+    return order
 
 
 @kernel
 def support(
-    points: Floats,
-    weights: Floats,
-    order: Ints,
-    is_censored: NDArray[np.bool_],
-    runtime_s: Floats,
+    points: Floats, weights: Floats, is_censored: Bools, hours: Floats
 ) -> tuple[Floats, Floats, Floats, Ints]:
-    """Return points_bytes, prob, run_hours and source of a PeakDistribution, perhaps empty.
+    """Return points_bytes, prob, run_hours of a PeakDistribution, and which points are in it.
 
-    order: as `rising` has it.
+    All in the order of `rising`, at least one; weights > 0. After the points that are in
+    it come the atoms of the tail.
     """
-    counts = (weights > 0) & (points > 0)
-    if not counts.all():
-        order = order[counts[order]]
-    if len(order) == 0:
-        return points[:0], points[:0], points[:0], order
-    top_points, top_weights, censored = points[order], weights[order], is_censored[order]
-    seen = np.where(censored, 0.0, top_weights)
+    seen = np.where(is_censored, 0.0, weights)
     n_eff = effective_count(seen)
-    tail_weight = seen.sum() / n_eff if n_eff > 0 else top_weights.max()
-    atoms = tail_atoms(top_points, seen, n_eff, censored[-1])
+    tail_weight = seen.sum() / n_eff if n_eff > 0 else weights.max()
+    atoms = tail_atoms(points, seen, n_eff, is_censored[-1])
 
-    at_or_above = np.cumsum(top_weights[::-1])[::-1] + tail_weight
+    at_or_above = np.cumsum(weights[::-1])[::-1] + tail_weight
     taken = seen / at_or_above
     left = np.cumprod(1.0 - taken)
-    prob = np.concatenate((np.ones(1), left[:-1])) * taken
+    prob = taken * np.append(1.0, left[:-1])
     tail_prob = left[-1] * np.append(TAIL_SHARES, TAIL_END_SHARE)
 
-    kept = np.flatnonzero(~censored)
-    prob = prob[kept]
-    hours = runtime_s[order] / 3600.0
-    base = seen if n_eff > 0 else top_weights
+    kept = np.flatnonzero(~is_censored)
+    base = seen if n_eff > 0 else weights
     tail_hours = (base * hours).sum() / base.sum()
     rank = np.argsort(atoms, kind="mergesort")
     return (
-        np.concatenate((top_points[kept], atoms[rank])),
-        np.concatenate((prob, tail_prob[rank])),
-        np.concatenate((prob * hours[kept], tail_prob[rank] * tail_hours)),
-        np.concatenate((order[kept], np.full(len(atoms), order[-1]))),
+        np.append(points[kept], atoms[rank]),
+        np.append(prob[kept], tail_prob[rank]),
+        np.append((prob * hours)[kept], tail_prob[rank] * tail_hours),
+        kept,
     )
 
 
@@ -175,12 +169,18 @@ def peak_distribution(
     therefore never lowers the chance of exceeding any limit (n_eff is of the uncensored).
     """
     order = rising(points, is_censored)
-    found = support(points, weights, order, is_censored, runtime_s)
-    points_bytes, prob, run_hours, source = found
-    if len(points_bytes) == 0:
+    order = order[(weights[order] > 0) & (points[order] > 0)]
+    if len(order) == 0:
         return None
+    points_bytes, prob, run_hours, kept = support(
+        points[order], weights[order], is_censored[order], runtime_s[order] / 3600.0
+    )
+    atoms_count = len(points_bytes) - len(kept)
     return PeakDistribution(
-        points_bytes=points_bytes, prob=prob, run_hours=run_hours, source=source
+        points_bytes=points_bytes,
+        prob=prob,
+        run_hours=run_hours,
+        source=np.concatenate((order[kept], np.full(atoms_count, order[-1]))),
     )
 
 

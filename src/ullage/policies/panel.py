@@ -141,25 +141,30 @@ def candidates(
     """
     e = len(weights)
     limit_bytes = np.zeros((MAX_CANDIDATES, e))
-    prob, hours = np.zeros((MAX_CANDIDATES, e)), np.zeros((MAX_CANDIDATES, e))
+    prob, hours_above = np.zeros((MAX_CANDIDATES, e)), np.zeros((MAX_CANDIDATES, e))
+    hours = runtime_s / 3600.0
     run_hours, count = np.zeros(e), np.zeros(e, np.int64)
     for at in range(e):
         row = row_of[at]
-        peaks, mass, mass_hours, _ = support(
-            points[row], weights[at], order[row], is_censored, runtime_s
-        )
-        if len(peaks) == 0:
+        mine = order[row]
+        counts = (weights[at] > 0) & (points[row] > 0)
+        if not counts.all():
+            mine = mine[counts[mine]]
+        if len(mine) == 0:
             continue
+        peaks, mass, mass_hours, _ = support(
+            points[row][mine], weights[at][mine], is_censored[mine], hours[mine]
+        )
         least = sorted_quantile(peaks, mass, least_level)
-        limits, above, hours_above = thinned(peaks, mass, mass_hours, lowest, ceiling, 1.0, least)
+        limits, above, more_hours = thinned(peaks, mass, mass_hours, lowest, ceiling, 1.0, least)
         n = len(limits)
         limit_bytes[:n, at], limit_bytes[n:, at] = limits, limits[-1]
         prob[:n, at], prob[n:, at] = above, above[-1]
-        hours[:n, at], hours[n:, at] = hours_above, hours_above[-1]
+        hours_above[:n, at], hours_above[n:, at] = more_hours, more_hours[-1]
         run_hours[at] = mass_hours.sum()
         count[at] = n
     m = count.max()
-    return limit_bytes[:m], prob[:m], hours[:m], run_hours, count
+    return limit_bytes[:m], prob[:m], hours_above[:m], run_hours, count
 
 
 @kernel

@@ -30,11 +30,12 @@ def regime_start(peak_bytes: Floats, x: Floats) -> int:
     n = len(y)
     if n < MIN_BEFORE + IN_A_ROW:
         return 0
-    cuts = np.arange(MIN_BEFORE, n - IN_A_ROW + 1)
-    exceeds = _exceeds(np.maximum.accumulate(y)[cuts - 1][:, None], y, cuts)
-    if not exceeds.any():
+    tops = np.maximum.accumulate(y)
+    records = y[MIN_BEFORE : n - IN_A_ROW + 1] > tops[MIN_BEFORE - 1 : n - IN_A_ROW]
+    cuts = MIN_BEFORE + np.flatnonzero(records)
+    cuts = cuts[_exceeds(tops[cuts - 1][:, None], y, cuts)]
+    if len(cuts) == 0:
         return 0
-    cuts = cuts[exceeds]
     if not np.isnan(x).any():
         cuts = cuts[_exceeds(_line_quantiles(x, y, cuts), y, cuts)]
         if len(cuts) and (x > 0).all():
