@@ -23,7 +23,7 @@ SCORED_RUNS = 512
 _FADED: Floats = DECAY ** np.arange(float(SCORED_RUNS))[::-1]
 PRIOR_RUNS = 4.0
 """The left-out judgement counts as so many scored runs ..."""
-PRIOR_FADES_AT = 80.0
+PRIOR_FADES_AT = 40.0
 """... and not at all from this weight of scored runs on."""
 MIN_RUNS_BEHIND_SCORE = 8
 """A score made from fewer earlier runs says little about the expert of today."""
