@@ -9,6 +9,7 @@ with the leave-one-out residual of each past run. Not here: which one to follow
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -105,7 +106,7 @@ class Reading:
     left_out: length n, NaN where the run says nothing. now: the base at x_now.
     residual: (y - left_out) or log(y / left_out), times sqrt(1 - h): a left-out error is
     wider than the noise by 1 / sqrt(1 - h) at a point with leverage h, and the error of a
-    new run by `widen` = sqrt(1 + h_now). weights: length n.
+    new run by `widen` = sqrt(1 + h_now). weights: length n; NaN residuals count for nothing.
     """
 
     expert: Expert
@@ -118,11 +119,17 @@ class Reading:
 
     def points(self) -> Floats:
         """Return where each past run puts the peak of the run asked about, in bytes."""
-        if self.expert.is_ratio:
-            points = self.now * np.exp(np.minimum(self.widen * self.residual, 50.0))
-        else:
-            points = self.now + self.widen * self.residual
-        return np.minimum(points, self.most_bytes)
+        return points_of(self.residual, self.now, self.widen, self.most_bytes, self.expert.is_ratio)
+
+
+@kernel
+def points_of(
+    residual: Floats, now: float, widen: float, most_bytes: float, is_ratio: bool
+) -> Floats:
+    """Return Reading.points: the base at x_now with each residual, at most `most_bytes`."""
+    if is_ratio:
+        return np.minimum(now * np.exp(np.minimum(widen * residual, 50.0)), most_bytes)
+    return np.minimum(now + widen * residual, most_bytes)
 
 
 def choose_feature(
@@ -271,12 +278,10 @@ def _lines(seen: Evidence) -> dict[str, _Base]:
         log_line = fit_line(np.log(x), np.log(y))
         if log_line is not None:
             log_x = np.log(np.where(seen.x > 0, seen.x, np.nan))
-            lowest, highest = np.log(y.min()) - _FARTHEST_LOG, np.log(most)
-            logs = _base(
-                seen, log_line, log_x, float(np.log(seen.x_now)), least=lowest, most=highest
-            )
+            lowest, highest = math.log(y.min()) - _FARTHEST_LOG, math.log(most)
+            logs = _base(seen, log_line, log_x, math.log(seen.x_now), least=lowest, most=highest)
             bases["log_line"] = _Base(
-                now=float(np.exp(logs.now)),
+                now=math.exp(logs.now),
                 left_out=np.exp(logs.left_out),
                 shrink=logs.shrink,
                 widen=logs.widen,
@@ -295,17 +300,35 @@ def _base(
     weight_now: float = 1.0,
 ) -> _Base:
     """Return a line's predictions; `weight_now` is what a run at x_now would weigh in the fit."""
-    known = seen.has_x()
-    left_out = line.intercept + line.slope * x
-    left_out[known] = line.left_out
-    shrink = np.ones(len(x))
-    shrink[known] = np.sqrt(np.maximum(1.0 - line.own_leverage, _LEAST_FREEDOM))
+    left_out, shrink = base_arrays(
+        x, seen.has_x(), line.left_out, line.own_leverage, line.intercept, line.slope, least, most
+    )
     return _Base(
         now=min(max(line.at(x_now), least), most),
-        left_out=np.clip(left_out, least, most),
+        left_out=left_out,
         shrink=shrink,
-        widen=float(np.sqrt(1.0 + weight_now * line.leverage(x_now))),
+        widen=math.sqrt(1.0 + weight_now * line.leverage(x_now)),
     )
+
+
+@kernel
+def base_arrays(
+    x: Floats,
+    is_known: Bools,
+    left_out_known: Floats,
+    own_leverage: Floats,
+    intercept: float,
+    slope: float,
+    least: float,
+    most: float,
+) -> tuple[Floats, Floats]:
+    """Return what a line says of all runs, of known ones without themselves, and their shrink."""
+    known = np.flatnonzero(is_known)
+    left_out = intercept + slope * x
+    left_out[known] = left_out_known
+    shrink = np.ones(len(x))
+    shrink[known] = np.sqrt(np.maximum(1.0 - own_leverage, _LEAST_FREEDOM))
+    return np.minimum(np.maximum(left_out, least), most), shrink
 
 
 @kernel
@@ -325,7 +348,7 @@ def _reading(
         left_out=base.left_out,
         residual=residual,
         widen=base.widen,
-        weights=np.where(np.isnan(residual), 0.0, weights),
+        weights=weights,
         most_bytes=most_bytes,
     )
 
