@@ -27,6 +27,8 @@ PRIOR_FADES_AT = 40.0
 """... and not at all from this weight of scored runs on."""
 MIN_RUNS_BEHIND_SCORE = 8
 """A score made from fewer earlier runs says little about the expert of today."""
+SPARSE_FROM_RUNS = 256
+"""From so many runs on every second one is scored."""
 LEFT_OUT_RUNS = 64
 _LEVEL = 0.95
 _UNDER_PRICE = 10.0
@@ -57,6 +59,17 @@ def choose_leader(history: RunHistory, seen: Evidence, readings: list[Reading]) 
         able = (i for i in order if readings[i].expert.base != "nothing" and total[i] <= worth)
         leader = readings[int(next(able, order[0]))]
     return leader
+
+
+def is_scoring_turn(history: RunHistory, seen: Evidence) -> bool:
+    """Say whether this run is one that all experts are to be scored on.
+
+    Where much is known their order changes slowly: every second run will do.
+    """
+    stand_in = history.expert_costs.get(_FALLBACK)
+    if stand_in is None or len(seen.peak_bytes) < SPARSE_FROM_RUNS:
+        return True
+    return bool(np.isnan(stand_in[-1]))
 
 
 def _is_beyond(seen: Evidence) -> bool:

@@ -19,7 +19,7 @@ from ullage.policies.cold_start import recommend_cold
 from ullage.policies.distributions import PeakDistribution, given_above
 from ullage.policies.experts import Evidence, Reading, distribution, evidence_of, read_all
 from ullage.policies.ladder import candidates_of, cut_to_attempts, ladder_of, solve
-from ullage.policies.leader import choose_leader
+from ullage.policies.leader import choose_leader, is_scoring_turn
 from ullage.policies.live import RUNG_TRIGGER_RATIO
 from ullage.policies.panel import Panel, panel_of
 from ullage.policies.regime import regime_start
@@ -58,7 +58,8 @@ class UllageRunPolicy:
         """Answer `question`; same arguments, same answer.
 
         Without a known peak in the history the cold start answers. `expert_ladders` are
-        those of a first attempt that cannot grow, so that scores compare between modes.
+        those of a first attempt that cannot grow, so that scores compare between modes; none
+        where this run is not one to score experts on.
         """
         history = history.latest(WINDOW_RUNS)
         if history.is_censored.all():
@@ -71,7 +72,9 @@ class UllageRunPolicy:
         readings = read_all(seen)
         leader = choose_leader(history, seen, readings)
         level = 1.0 - question.failure_budget_ratio if self.is_critical else 0.0
-        panel = panel_of(seen, readings, question.bounds, least_level=level)
+        is_scored = is_scoring_turn(history, seen)
+        asked = readings if is_scored else [leader, readings[0]]
+        panel = panel_of(seen, asked, question.bounds, least_level=level)
         name = leader.expert.name if leader.expert.name in panel.names else "constant"
         price_gbh, spent = _price(history, question, panel, name)
         ladders = panel.ladders(price_gbh, question.prices)
@@ -84,7 +87,7 @@ class UllageRunPolicy:
             reasons=reasons,
             expert=name,
             runs_used=len(seen.peak_bytes),
-            expert_ladders=ladders,
+            expert_ladders=ladders if is_scored else {},
             deciding_run_ids=_deciding_runs(history, seen, reading, ladder)
             if self.names_runs
             else (),
