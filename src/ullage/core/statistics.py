@@ -19,6 +19,7 @@ from ullage.core.kernels import kernel
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
 
 _FULL_LEVERAGE = 1 - 1e-9
 
@@ -108,8 +109,7 @@ def fit_line(x: Floats, y: Floats, weights: Floats | None = None) -> Line | None
     """
     if len(x) < 2:
         return None
-    w = np.ones(len(x)) if weights is None else weights / weights.mean()
-    found = least_squares(x, y, w)
+    found = least_squares(x, y, np.ones(len(x)) if weights is None else weights)
     intercept, slope, left_out, own_leverage, x_mean, spread, total = found
     if not spread > 0:
         return None
@@ -122,12 +122,13 @@ def fit_line(x: Floats, y: Floats, weights: Floats | None = None) -> Line | None
 
 @kernel
 def least_squares(
-    x: Floats, y: Floats, w: Floats
+    x: Floats, y: Floats, weights: Floats
 ) -> tuple[float, float, Floats, Floats, float, float, float]:
     """Return intercept, slope, left_out, own_leverage, x_mean, spread, weight_total of a Line.
 
     The spread is 0.0, and the rest nothing, where x does not vary.
     """
+    w = weights / weights.mean()
     total = w.sum()
     x_mean, y_mean = (w * x).sum() / total, (w * y).sum() / total
     dx = x - x_mean
@@ -145,15 +146,16 @@ def least_squares(
 
 
 @kernel
-def rank_shares(values: Floats, is_known: Bools) -> Floats:
+def rank_shares(values: Floats, order: Ints, is_known: Bools) -> Floats:
     """Return for each value the share of the known ones below it, equal ones counted half: 0..1.
 
-    values: float64 of length n; a NaN counts as the largest. is_known: at least one.
+    values: float64 of length n; a NaN counts as the largest. order: their argsort.
+    is_known: at least one.
 
-    >>> rank_shares(np.array([5.0, 1.0, 5.0, 9.0]), np.array([True, True, True, False])).tolist()
-    [0.6666666666666666, 0.16666666666666666, 0.6666666666666666, 1.0]
+    >>> x = np.array([5.0, 1.0, 5.0, 9.0])
+    >>> rank_shares(x, np.argsort(x), np.array([True, True, False, False])).tolist()
+    [0.75, 0.25, 0.75, 1.0]
     """
-    order = np.argsort(values, kind="mergesort")
     rising = values[order]
     known = np.append(0.0, np.cumsum(is_known[order]))
     is_last = np.append(rising[1:] != rising[:-1], True)
@@ -166,17 +168,6 @@ def rank_shares(values: Floats, is_known: Bools) -> Floats:
 
 
 @kernel
-def average_ranks(values: Floats) -> Floats:
-    """Return ranks 1..n; equal values share the mean of their ranks. No NaN allowed.
-
-    >>> average_ranks(np.array([5.0, 1.0, 5.0])).tolist()
-    [2.5, 1.0, 2.5]
-    """
-    everyone = np.ones(len(values), np.bool_)
-    return rank_shares(values, everyone) * len(values) + 0.5
-
-
-@kernel
 def correlation(x: Floats, y: Floats) -> float:
     """Return Pearson's correlation of two arrays without NaN; NaN where one is constant."""
     dx, dy = x - x.mean(), y - y.mean()
@@ -184,13 +175,26 @@ def correlation(x: Floats, y: Floats) -> float:
     return (dx * dy).sum() / scale if scale > 0 else np.nan
 
 
-@kernel
+def average_ranks(values: Floats) -> Floats:
+    """Return ranks 1..n; equal values share the mean of their ranks. No NaN allowed.
+
+    >>> average_ranks(np.array([5.0, 1.0, 5.0])).tolist()
+    [2.5, 1.0, 2.5]
+    """
+    n = len(values)
+    shares: Floats = rank_shares(values, np.argsort(values), np.ones(n, bool))
+    return np.round(shares * (2 * n)) / 2 + 0.5
+
+
 def rank_correlation(x: Floats, y: Floats) -> float:
     """Return Spearman's rank correlation over the pairs without NaN, -1..1.
 
     NaN for fewer than three pairs, or where x or y is constant.
     """
     both = ~(np.isnan(x) | np.isnan(y))
-    if both.sum() < 3:
-        return np.nan
-    return correlation(average_ranks(x[both]), average_ranks(y[both]))
+    a, b = x[both], y[both]
+    if len(a) < 3:
+        return float("nan")
+    everyone = np.ones(len(a), bool)
+    a_shares = rank_shares(a, np.argsort(a), everyone)
+    return float(correlation(a_shares, rank_shares(b, np.argsort(b), everyone)))

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ullage.core.kernels import kernel
-from ullage.core.statistics import Line, fit_line, rank_correlation
+from ullage.core.statistics import Line, fit_line, rank_correlation, rank_shares
 from ullage.core.view import RunHistory
 from ullage.policies.distributions import PeakDistribution, peak_distribution
 
@@ -93,10 +93,14 @@ class Evidence:
     x: Floats
     x_now: float
     feature: str | None
+    _has_x: Bools = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_has_x", ~self.is_censored & ~np.isnan(self.x))
 
     def has_x(self) -> Bools:
         """Return which runs have a known peak and the feature."""
-        return ~self.is_censored & ~np.isnan(self.x)
+        return self._has_x
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,12 +235,12 @@ def rank_positions(known_x: Floats, x: Floats) -> Floats:
 
 def rank_distance(seen: Evidence) -> Floats:
     """Return u - u_now, u = rank of the input among known runs, 0..1; NaN without input."""
-    known_x = np.sort(seen.x[seen.has_x()])
-    present = ~np.isnan(seen.x)
-    u = rank_positions(known_x, np.where(present, seen.x, 0.0))
-    u_now = rank_positions(known_x, np.array([seen.x_now]))[0]
-    distance: Floats = np.where(present, u - u_now, np.nan)
-    return distance
+    known = seen.has_x()
+    shares = rank_shares(seen.x, np.argsort(seen.x), known)
+    known_x = seen.x[known]
+    below, equal = (known_x < seen.x_now).sum(), (known_x == seen.x_now).sum()
+    distance: Floats = shares - (2 * below + equal) / (2 * len(known_x))
+    return np.where(np.isnan(seen.x), np.nan, distance)
 
 
 @kernel
