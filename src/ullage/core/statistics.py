@@ -175,26 +175,29 @@ def correlation(x: Floats, y: Floats) -> float:
     return (dx * dy).sum() / scale if scale > 0 else np.nan
 
 
+def rank_places(values: Floats) -> Floats:
+    """Return the share of all values below each, equal ones counted half: (rank - 1/2) / n."""
+    return rank_shares(values, np.argsort(values), np.ones(len(values), bool))
+
+
 def average_ranks(values: Floats) -> Floats:
     """Return ranks 1..n; equal values share the mean of their ranks. No NaN allowed.
 
     >>> average_ranks(np.array([5.0, 1.0, 5.0])).tolist()
     [2.5, 1.0, 2.5]
     """
-    n = len(values)
-    shares: Floats = rank_shares(values, np.argsort(values), np.ones(n, bool))
-    return np.round(shares * (2 * n)) / 2 + 0.5
+    return np.round(rank_places(values) * (2 * len(values))) / 2 + 0.5
 
 
-def rank_correlation(x: Floats, y: Floats) -> float:
+def rank_correlation(x: Floats, y: Floats, *, y_places: Floats | None = None) -> float:
     """Return Spearman's rank correlation over the pairs without NaN, -1..1.
 
-    NaN for fewer than three pairs, or where x or y is constant.
+    NaN for fewer than three pairs, or where x or y is constant. y_places: rank_places of a
+    y without NaN, where it is compared with several x.
     """
-    both = ~(np.isnan(x) | np.isnan(y))
-    a, b = x[both], y[both]
-    if len(a) < 3:
+    lacks = np.isnan(x) if y_places is not None else np.isnan(x) | np.isnan(y)
+    if lacks.any():
+        x, y, y_places = x[~lacks], y[~lacks], None
+    if len(x) < 3:
         return float("nan")
-    everyone = np.ones(len(a), bool)
-    a_shares = rank_shares(a, np.argsort(a), everyone)
-    return float(correlation(a_shares, rank_shares(b, np.argsort(b), everyone)))
+    return float(correlation(rank_places(x), rank_places(y) if y_places is None else y_places))

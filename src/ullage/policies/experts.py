@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ullage.core.kernels import kernel
-from ullage.core.statistics import Line, fit_line, rank_correlation, rank_shares
+from ullage.core.statistics import Line, fit_line, rank_correlation, rank_places, rank_shares
 from ullage.core.view import RunHistory
 from ullage.policies.distributions import PeakDistribution, peak_distribution
 
@@ -147,12 +147,13 @@ def choose_feature(
     """
     known = since + np.flatnonzero(~history.is_censored[since:])[-FEATURE_RUNS:]
     peaks = history.peak_bytes[known]
+    places = rank_places(peaks)
     best: tuple[float, str] | None = None
     for name in sorted(numbers):
         x = history.numbers.get(name)
         if x is None or not np.isfinite(numbers[name]):
             continue
-        strength = abs(rank_correlation(x[known], peaks))
+        strength = abs(rank_correlation(x[known], peaks, y_places=places))
         if np.isnan(strength):
             continue
         strength += FAVOURED_MARGIN if name == FAVOURED_FEATURE else 0.0

@@ -41,7 +41,7 @@ def compile_for(runs_count: int) -> str | None:
         return "plain numpy; several times faster with the extra `fast` (numba)"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        compile_kernels(numba.njit(cache=_can_keep(folder)))
+        compile_kernels(numba.njit(cache=_can_keep(folder), error_model="numpy"))
         _warm_up()
     return None
 
