@@ -24,7 +24,7 @@ from ullage.policies.live import RUNG_TRIGGER_RATIO
 from ullage.policies.panel import Panel, panel_of
 from ullage.policies.regime import regime_start
 
-WINDOW_RUNS = 512
+WINDOW_RUNS = 384
 """Older runs than these change no decision worth the time."""
 GROWTH_STEP_RATIO = 1.05
 """Rungs that a limit grows along are no closer than this: a raise skips them anyway."""
