@@ -115,11 +115,18 @@ def tail_atoms(points: Floats, seen: Floats, n_eff: float, is_top_censored: bool
 
 def rising(points: Floats, is_censored: Bools) -> Ints:
     """Return the indices of `points` from the least up; of equal ones the censored come last."""
-    order = np.argsort(points)
-    values, censored = points[order], is_censored[order]
-    if ((values[1:] == values[:-1]) & (censored[:-1] > censored[1:])).any():
+    order = points.argsort()
+    if is_censored_first(points, is_censored, order):
         return np.lexsort((is_censored, points))
     return order
+
+
+@kernel
+def is_censored_first(points: Floats, is_censored: Bools, order: Ints) -> bool:
+    """Say whether a censored point comes before an equal one that is not, in this order."""
+    values, censored = points[order], is_censored[order]
+    wrong = (values[1:] == values[:-1]) & (censored[:-1] > censored[1:])
+    return wrong.any()  # type: ignore[no-any-return]
 
 
 @kernel
