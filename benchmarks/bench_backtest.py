@@ -105,7 +105,7 @@ def main() -> None:
     options = parser.parse_args()
     took = measure(options.workloads, policy=options.policy, jobs=options.jobs)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    busy_ms = 1000 * (used.ru_utime + used.ru_stime) / n
+    busy_ms = 1000 * (used.ru_utime + used.ru_stime) / took.runs_count
     print(
         f"{took.runs_count:,} runs: {took.elapsed_s:.1f} s in all, {took.replaying_s:.1f} s"
         f" replaying ({busy_ms:.3f} ms of processor time per run, {took.peak_rss_mib:.0f} MiB);"
