@@ -83,7 +83,7 @@ def measure(workloads_count: int, *, policy: str = "ullage", jobs: int = 2) -> T
         command = [sys.executable, "-m", "ullage", "backtest", "runs", str(file)]
         command += ["--policy", policy, "--jobs", str(jobs), "--json", str(figures)]
         began = time.perf_counter()
-        subprocess.run(command, check=True)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         elapsed_s = time.perf_counter() - began
         result = json.loads(figures.read_text())["results"][0]
     return Took(

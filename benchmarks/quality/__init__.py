@@ -1,0 +1,1 @@
+"""The parts of benchmarks/decision_quality.py."""
