@@ -53,6 +53,11 @@ format: setup ## rewrite the sources in the house's format
 bench: setup ## print what Ullage costs: start, memory, watching, deciding
 	@for file in benchmarks/bench_*.py; do $(BIN)/python "$$file" || exit; done
 
+.PHONY: benchmarks-quality
+benchmarks-quality: setup ## every figure of decision quality on recorded runs: DATA=dir (slow)
+	@test -n "$(DATA)" || { echo "make benchmarks-quality DATA=folder of runs_*.parquet [ARGS=--quick]"; exit 1; }
+	@$(BIN)/python benchmarks/decision_quality.py --data "$(DATA)" $(ARGS)
+
 .PHONY: dist
 dist: setup ## build the wheel and the source archive into dist/
 	@$(BIN)/python -m hatchling build --clean

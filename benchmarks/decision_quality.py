@@ -158,7 +158,9 @@ def _options() -> argparse.Namespace:
         help="take kept results of peers made by other versions of the code",
     )
     parser.add_argument("--json", type=Path, metavar="OUT")
-    parser.add_argument("--markdown", type=Path, metavar="OUT", help="for docs/benchmarks.md")
+    parser.add_argument(
+        "--markdown", type=Path, metavar="OUT", help="a page: between its marks, if it has them"
+    )
     options = parser.parse_args()
     options.sections = options.sections.upper().replace(",", "")
     if not options.sections or set(options.sections) - set("ABCDE"):
@@ -198,7 +200,8 @@ def _write(options: argparse.Namespace, found: _Report, facts: dict[str, object]
         )
     if options.markdown is not None:
         text = report.as_markdown(found.lines, found.curves, facts)
-        options.markdown.write_text(text, encoding="utf-8")
+        page = options.markdown.read_text("utf-8") if options.markdown.exists() else ""
+        options.markdown.write_text(report.pasted(page, text), encoding="utf-8")
     print(report.as_text(found.lines))
     for key, value in facts.items():
         print(f"{key}: {value}")

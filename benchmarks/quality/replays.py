@@ -244,7 +244,7 @@ def _keep(file: Path, replayed: Replayed) -> None:
 def _kept(file: Path, setting: Setting) -> Replayed | None:
     """Return what was kept; None where there is nothing, or it cannot be read."""
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             outcomes = Outcomes(**{each.name: arrays[each.name] for each in fields(Outcomes)})
             results = Results(outcomes=outcomes, **{name: arrays[name] for name in _ARRAYS})
             return Replayed(setting=setting, results=results, seconds=float(arrays["seconds"]))

@@ -23,6 +23,7 @@ TITLES: Mapping[str, str] = {
     "D": "D: asked and kept (warm runs, in order, features apriori)",
     "E": "E: speed",
 }
+BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 Curves = Mapping[str, Sequence[Point]]
 """Title of a file and protocol -> all points of ours and of the peers."""
 
@@ -73,6 +74,13 @@ def as_markdown(lines: Sequence[Line], curves: Curves, facts: Mapping[str, objec
         ]
         blocks.append("")
     return "\n".join(blocks).rstrip() + "\n"
+
+
+def pasted(page: str, text: str) -> str:
+    """Return `page` with `text` between its two marks; `text` alone where it has none."""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    return f"{before}{begin}\n{text}{end}{after}" if begin and end else text
 
 
 def as_json(

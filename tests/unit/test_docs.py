@@ -121,7 +121,10 @@ def test_every_quoted_command_exists() -> None:
             wrong.append(f"{quote.where}: ullage {first}")
         else:
             own = rest[: rest.index("--")] if "--" in rest else rest
-            known = {name for param in COMMANDS[first].params for name in param.opts} | {"--help"}
+            command = COMMANDS[first]
+            while own and own[0] in getattr(command, "commands", {}):
+                command = command.commands[own.pop(0)]
+            known = {name for param in command.params for name in param.opts} | {"--help"}
             options = [word.split("=")[0] for word in own if word.startswith("-")]
             wrong += [f"{quote.where}: {first} {o}" for o in options if o not in known]
             if first in VALUES and own and re.fullmatch(r"[a-z]+", own[0]):
