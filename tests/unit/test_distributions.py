@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ullage.core.units import MIB
+from ullage.core.workload import Features
 from ullage.policies.distributions import PeakDistribution, given_above, peak_distribution
 from ullage.policies.experts import choose_feature, distribution, evidence_of, read_all
 from ullage.testing.histories import run_history
@@ -102,7 +103,7 @@ def test_a_censored_peak_lowers_no_experts_forecast(
     with_it = run_history(
         [*peaks, censored_peak], censored=[n], numbers={"input_bytes": [*x, at * 1e9]}
     )
-    asked = {"input_bytes": 5e8}
+    asked = Features(numbers={"input_bytes": 5e8})
     before, after = evidence_of(without, asked), evidence_of(with_it, asked)
     readings = {reading.expert.name: reading for reading in read_all(after)}
     for reading in read_all(before):
@@ -117,7 +118,7 @@ def test_a_censored_peak_lowers_no_experts_forecast(
 def test_line_experts_follow_the_input_and_the_constant_does_not() -> None:
     x = np.linspace(1e8, 1e9, 12)
     history = run_history((1e8 + 2 * x).tolist(), numbers={"input_bytes": x.tolist()})
-    seen = evidence_of(history, {"input_bytes": 2e9})
+    seen = evidence_of(history, Features(numbers={"input_bytes": 2e9}))
     quantiles = {}
     for reading in read_all(seen):
         known = distribution(seen, reading)
@@ -135,7 +136,7 @@ def test_local_experts_weigh_similar_inputs() -> None:
     peaks = [100.0 * MIB] * 20 + [900.0 * MIB] * 20
     history = run_history(peaks, numbers={"input_bytes": x})
     for x_now, expected in ((1e6, 100 * MIB), (1e9, 900 * MIB)):
-        seen = evidence_of(history, {"input_bytes": x_now})
+        seen = evidence_of(history, Features(numbers={"input_bytes": x_now}))
         reading = next(r for r in read_all(seen) if r.expert.name == "local_narrow")
         known = distribution(seen, reading)
         assert known is not None
@@ -144,7 +145,7 @@ def test_local_experts_weigh_similar_inputs() -> None:
 
 def test_the_recent_expert_forgets() -> None:
     history = run_history([1000.0] * 40 + [200.0] * 30)
-    seen = evidence_of(history, {})
+    seen = evidence_of(history, Features())
     quantile = {
         reading.expert.name: known.quantile(0.8)
         for reading in read_all(seen)
@@ -161,7 +162,7 @@ def test_far_from_the_inputs_seen_the_forecast_is_wider() -> None:
     history = run_history(peaks.tolist(), numbers={"input_bytes": x.tolist()})
 
     def width(x_now: float) -> float:
-        seen = evidence_of(history, {"input_bytes": x_now})
+        seen = evidence_of(history, Features(numbers={"input_bytes": x_now}))
         reading = next(r for r in read_all(seen) if r.expert.name == "least_squares")
         points = reading.points()
         return float(points.max() - points.min())
@@ -183,7 +184,8 @@ def test_without_a_usable_feature_its_experts_drop_out(
     numbers: dict[str, list[float]], asked: dict[str, float]
 ) -> None:
     history = run_history([100.0, 200, 300, 400], numbers=numbers)
-    names = [reading.expert.name for reading in read_all(evidence_of(history, asked))]
+    seen = evidence_of(history, Features(numbers=asked))
+    names = [reading.expert.name for reading in read_all(seen)]
     assert names == ["constant", "recent"]
 
 

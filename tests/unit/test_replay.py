@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from ullage.core.allocation import round_up
 from ullage.core.errors import InvariantError
-from ullage.core.replay import next_limit, replay_run, round_up
+from ullage.core.replay import next_limit, replay_run
 from ullage.core.units import MIB
 
 GB = 10**9

@@ -13,6 +13,11 @@ GRANULARITY_BYTES = MIB
 """Limits are whole MiB, rounded up."""
 
 
+def round_up(value_bytes: float) -> int:
+    """Return the smallest whole MiB not below `value_bytes`."""
+    return -int(-value_bytes // GRANULARITY_BYTES) * GRANULARITY_BYTES
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
     """What a limit may be, whatever a model says: floor_bytes <= limit <= ceiling_bytes."""

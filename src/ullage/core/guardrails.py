@@ -11,9 +11,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from ullage.core.allocation import Bounds, Ladder
+from ullage.core.allocation import Bounds, Ladder, round_up
 from ullage.core.decision import Reason, RunQuestion
-from ullage.core.replay import next_limit, round_up
+from ullage.core.replay import next_limit
 from ullage.core.units import MAX_BYTES
 from ullage.core.view import RunHistory
 

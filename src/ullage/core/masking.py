@@ -142,7 +142,7 @@ def is_secret_name(name: str) -> bool:
 
 def _awaits_secret(option: str, programs: set[str]) -> bool:
     """Say whether the word after `option` is the value of a secret."""
-    if not option.startswith("-"):
+    if not option.startswith("-") or any(letter.isspace() for letter in option):
         return False
     if any(option in _FOLLOWING[name] for name in programs & _FOLLOWING.keys()):
         return True

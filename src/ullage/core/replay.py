@@ -28,11 +28,6 @@ RAISE_FACTOR = 1.5
 _MAX_ATTEMPTS = 1000
 
 
-def round_up(value_bytes: float) -> int:
-    """Return the smallest whole MiB not below `value_bytes`."""
-    return -int(-value_bytes // GRANULARITY_BYTES) * GRANULARITY_BYTES
-
-
 def next_limit(
     rungs: Sequence[int],
     failed_bytes: int,

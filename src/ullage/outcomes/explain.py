@@ -33,6 +33,14 @@ EXPERT_WORDS: Mapping[str, str] = {
     "log_log": "the peak follows {feature} as a power of it",
     "local_least_squares": "the peak follows {feature} on a line, similar runs counting most",
     "local_log_log": "the peak follows {feature} as a power of it, similar runs counting most",
+    "similar_runs": "those alike in all that is known before the start count most",
+    "similar_mean_similar": "runs alike in all that is known foretell the peak and how far off",
+    "similar_mean_local": "runs alike in all that is known foretell the peak, those with "
+    "nearly the same forecast how far off",
+    "similar_log_log": "the peak follows {feature} as a power of it, corrected by runs alike "
+    "in all that is known",
+    "similar_log_log_similar": "the peak follows {feature} as a power of it, corrected by runs "
+    "alike in all that is known, which count most",
 }
 """Name of an expert -> how it reads past runs; {feature} is the one that it follows."""
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ullage.core.allocation import Ladder
+from ullage.core.allocation import Ladder, round_up
 from ullage.core.decision import Reason, Recommendation, RunQuestion
 from ullage.core.guardrails import lowest_limit
-from ullage.core.replay import RAISE_FACTOR, round_up
+from ullage.core.replay import RAISE_FACTOR
 from ullage.core.spending import Spending
 from ullage.core.units import MAX_BYTES, MIB
 from ullage.core.view import RunHistory

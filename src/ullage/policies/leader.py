@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from ullage.core.kernels import kernel
 from ullage.core.view import RunHistory
-from ullage.policies.experts import Evidence, Reading, rank_positions
+from ullage.policies.bases import Evidence
+from ullage.policies.experts import Reading, rank_positions
 
 Floats = NDArray[np.float64]
 
@@ -54,7 +55,7 @@ def choose_leader(history: RunHistory, seen: Evidence, readings: list[Reading]) 
         total = scored + PRIOR_RUNS * typical * prior
     order = np.argsort(total, kind="stable")
     leader = readings[int(order[0])]
-    if leader.expert.rank_width > 0 and leader.expert.base == "nothing" and _is_beyond(seen):
+    if leader.expert.needs_like_input and _is_beyond(seen):
         worth = BEYOND_WORTH * total[order[0]]
         able = (i for i in order if readings[i].expert.base != "nothing" and total[i] <= worth)
         leader = readings[int(next(able, order[0]))]
@@ -136,11 +137,11 @@ def left_out_cost(seen: Evidence, reading: Reading) -> float:
 def _kernel(seen: Evidence, reading: Reading, use: NDArray[np.int64]) -> Floats:
     """Return the weight that run j has for run i under the expert's kernel, [n, n]."""
     n = len(use)
-    if reading.expert.is_recent:
+    if reading.expert.kernel == "recent":
         age = np.abs(np.arange(n)[:, None] - np.arange(n)[None, :])
         decayed: Floats = 0.9**age
         return decayed
-    if reading.expert.rank_width <= 0:
+    if reading.expert.kernel != "input":
         return np.ones((n, n))
     x = seen.x[use]
     u = rank_positions(np.sort(x), x)

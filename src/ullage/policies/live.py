@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ullage.core.replay import round_up
+from ullage.core.allocation import round_up
 from ullage.core.units import MIB
 
 TRIGGER_RATIO = 0.90

@@ -17,8 +17,9 @@ from ullage.core.guardrails import lowest_limit
 from ullage.core.kernels import kernel
 from ullage.core.scoring import ExpertLadders
 from ullage.core.statistics import sorted_quantile
+from ullage.policies.bases import Evidence
 from ullage.policies.distributions import rising, support
-from ullage.policies.experts import Evidence, Reading
+from ullage.policies.experts import Reading
 from ullage.policies.ladder import (
     MAX_CANDIDATES,
     Problems,

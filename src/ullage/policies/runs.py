@@ -14,10 +14,11 @@ from ullage.core.allocation import Ladder
 from ullage.core.decision import Reason, Recommendation, RunQuestion
 from ullage.core.guardrails import above_failed, at_ceiling_when_last
 from ullage.core.view import RunHistory
+from ullage.policies.bases import Evidence
 from ullage.policies.budget import FAILURE_GRID_GBH, choose_price, own_spending, target_share
 from ullage.policies.cold_start import recommend_cold
 from ullage.policies.distributions import PeakDistribution, given_above
-from ullage.policies.experts import Evidence, Reading, distribution, evidence_of, read_all
+from ullage.policies.experts import Reading, distribution, evidence_of, read_all
 from ullage.policies.ladder import candidates_of, cut_to_attempts, ladder_of, solve
 from ullage.policies.leader import choose_leader, is_scoring_turn
 from ullage.policies.live import RUNG_TRIGGER_RATIO
@@ -64,11 +65,10 @@ class UllageRunPolicy:
         history = history.latest(WINDOW_RUNS)
         if history.is_censored.all():
             return _for_last_attempt(recommend_cold(history, question, related=related), question)
-        numbers = question.features.numbers
-        seen = evidence_of(history, numbers)
+        seen = evidence_of(history, question.features)
         since = _regime(seen)
         if since:
-            seen = evidence_of(history, numbers, since=since)
+            seen = evidence_of(history, question.features, since=since)
         readings = read_all(seen)
         leader = choose_leader(history, seen, readings)
         level = 1.0 - question.failure_budget_ratio if self.is_critical else 0.0
