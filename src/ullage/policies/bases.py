@@ -8,6 +8,7 @@ here: kernels and residuals (policies.experts), what is similar (policies.simila
 from __future__ import annotations
 
 import math
+from collections.abc import Set
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -73,8 +74,8 @@ class Base:
     widen: float
 
 
-def lines_of(seen: Evidence) -> dict[BaseName, Base]:
-    """Return the lines through the feature that can be drawn."""
+def lines_of(seen: Evidence, wanted: Set[BaseName]) -> dict[BaseName, Base]:
+    """Return the lines through the feature that are wanted and can be drawn."""
     known = seen.has_x()
     x, y = seen.x[known], seen.peak_bytes[known]
     line = fit_line(x, y)
@@ -82,30 +83,36 @@ def lines_of(seen: Evidence) -> dict[BaseName, Base]:
         return {}
     least = _LEAST_PREDICTION * float(y.min())
     most = most_bytes(seen, y)
-    bases: dict[BaseName, Base] = {
-        "line": _base(seen, line, seen.x, seen.x_now, least=least, most=most)
-    }
-    smooth = np.maximum(line.intercept + line.slope * x, 0.5 * y.min())
-    relative = fit_line(x, y, 1.0 / smooth**2)
-    if relative is not None:
-        now = min(max(relative.at(seen.x_now), least), most)
-        weight_now = float(1.0 / now**2 / np.mean(1.0 / smooth**2))
-        bases["relative_line"] = _base(
-            seen, relative, seen.x, seen.x_now, least=least, most=most, weight_now=weight_now
-        )
-    if float(x.min()) > 0 and seen.x_now > 0:
+    bases: dict[BaseName, Base] = {}
+    if "line" in wanted:
+        bases["line"] = _base(seen, line, seen.x, seen.x_now, least=least, most=most)
+    if "relative_line" in wanted:
+        smooth = np.maximum(line.intercept + line.slope * x, 0.5 * y.min())
+        relative = fit_line(x, y, 1.0 / smooth**2)
+        if relative is not None:
+            now = min(max(relative.at(seen.x_now), least), most)
+            weight_now = float(1.0 / now**2 / np.mean(1.0 / smooth**2))
+            bases["relative_line"] = _base(
+                seen, relative, seen.x, seen.x_now, least=least, most=most, weight_now=weight_now
+            )
+    if "log_line" in wanted and float(x.min()) > 0 and seen.x_now > 0:
         log_line = fit_line(np.log(x), np.log(y))
         if log_line is not None:
-            log_x = np.log(np.where(seen.x > 0, seen.x, np.nan))
-            lowest, highest = math.log(y.min()) - _FARTHEST_LOG, math.log(most)
-            logs = _base(seen, log_line, log_x, math.log(seen.x_now), least=lowest, most=highest)
-            bases["log_line"] = Base(
-                now=math.exp(logs.now),
-                left_out=np.exp(logs.left_out),
-                shrink=logs.shrink,
-                widen=logs.widen,
-            )
+            bases["log_line"] = _log_base(seen, log_line, math.log(y.min()), math.log(most))
     return bases
+
+
+def _log_base(seen: Evidence, line: Line, least_log: float, most_log: float) -> Base:
+    """Return what a line through logarithms says, in bytes."""
+    log_x = np.log(np.where(seen.x > 0, seen.x, np.nan))
+    lowest = least_log - _FARTHEST_LOG
+    logs = _base(seen, line, log_x, math.log(seen.x_now), least=lowest, most=most_log)
+    return Base(
+        now=math.exp(logs.now),
+        left_out=np.exp(logs.left_out),
+        shrink=logs.shrink,
+        widen=logs.widen,
+    )
 
 
 def _base(

@@ -9,8 +9,8 @@ with the leave-one-out residual of each past run. Not here: which one to follow
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -177,26 +177,34 @@ def evidence_of(history: RunHistory, features: Features, *, since: int = 0) -> E
         x=x[since:],
         x_now=float("nan") if feature is None else float(numbers[feature]),
         feature=feature,
-        similarity=similarity_of(history, features, since=since),
     )
 
 
-def read_all(seen: Evidence) -> list[Reading]:
-    """Return the readings of all experts that this evidence allows, in their fixed order."""
+def compared(seen: Evidence, history: RunHistory, features: Features) -> Evidence:
+    """Return the evidence with the similarity of its runs, by all features."""
+    since = len(history) - len(seen.peak_bytes)
+    return replace(seen, similarity=similarity_of(history, features, since=since))
+
+
+def read_all(seen: Evidence, experts: Sequence[Expert] = EXPERTS) -> list[Reading]:
+    """Return the readings of the experts that this evidence allows, in their fixed order."""
     known_count = 0 if np.isnan(seen.x_now) else int(seen.has_x().sum())
     zeros = np.zeros(len(seen.peak_bytes))
     bases: dict[BaseName, Base] = {
         "nothing": Base(now=0.0, left_out=zeros, shrink=zeros + 1.0, widen=1.0)
     }
-    if known_count >= MIN_FEATURE_RUNS:
-        bases |= lines_of(seen)
+    wanted: set[BaseName] = {expert.base for expert in experts}
+    if "similar_log_line" in wanted:
+        wanted.add("log_line")
+    if known_count >= MIN_FEATURE_RUNS and wanted != {"nothing"}:
+        bases |= lines_of(seen, wanted)
     bases |= similar_bases(seen, bases.get("log_line"))
     weights = _Weights(seen, bases)
     residuals: dict[tuple[str, bool], Floats] = {}
     most = _FARTHEST_RATIO * most_bytes(seen, seen.peak_bytes)
     seen_most = _FARTHEST_RATIO * float(seen.peak_bytes.max())
     readings = []
-    for expert in EXPERTS:
+    for expert in experts:
         base = bases.get(expert.base)
         if base is None or (expert.kernel == "input" and known_count < MIN_SIMILAR_RUNS):
             continue

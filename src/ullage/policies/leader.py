@@ -7,13 +7,15 @@ how well they foretell each run from the others. Not here: the experts themselve
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ullage.core.kernels import kernel
 from ullage.core.view import RunHistory
 from ullage.policies.bases import Evidence
-from ullage.policies.experts import Reading, rank_positions
+from ullage.policies.experts import EXPERTS, Expert, Reading, rank_positions
 
 Floats = NDArray[np.float64]
 
@@ -28,8 +30,8 @@ PRIOR_FADES_AT = 40.0
 """... and not at all from this weight of scored runs on."""
 MIN_RUNS_BEHIND_SCORE = 8
 """A score made from fewer earlier runs says little about the expert of today."""
-SPARSE_FROM_RUNS = 256
-"""From so many runs on every second one is scored."""
+SPARSE_SCORING = ((256, 2), (384, 4))
+"""From so many runs on every 2nd, every 4th is scored, and stands for those between."""
 LEFT_OUT_RUNS = 64
 _LEVEL = 0.95
 _UNDER_PRICE = 10.0
@@ -47,7 +49,7 @@ def choose_leader(history: RunHistory, seen: Evidence, readings: list[Reading]) 
     seen (by 10 %) an expert that compares with similar inputs has none to compare with:
     where one leads, the best that draws a line takes its place if it is not much dearer.
     """
-    scored, weight = _scores(history, seen, readings)
+    scored, weight = _scores(history, seen, [reading.expert for reading in readings])
     total = scored
     if weight < PRIOR_FADES_AT:
         typical = float(np.mean(seen.peak_bytes * seen.runtime_s)) / 3.6e12
@@ -62,15 +64,33 @@ def choose_leader(history: RunHistory, seen: Evidence, readings: list[Reading]) 
     return leader
 
 
+def settled_experts(history: RunHistory, seen: Evidence) -> tuple[Expert, ...]:
+    """Return the experts to read where scores alone decide: the leader and its stand-in; else all.
+
+    Scores alone decide once they are many, for a run whose input is within what was seen.
+    """
+    rivals = [expert for expert in EXPERTS if expert.name in history.expert_costs]
+    if is_scoring_turn(history, seen) or _is_beyond(seen):
+        return EXPERTS
+    scored, weight = _scores(history, seen, rivals)
+    if weight < PRIOR_FADES_AT:
+        return EXPERTS
+    leader = rivals[int(np.argmin(scored))]
+    if leader.follows_feature and np.isnan(seen.x_now):
+        return EXPERTS
+    return tuple(expert for expert in rivals if expert.name in (_FALLBACK, leader.name))
+
+
 def is_scoring_turn(history: RunHistory, seen: Evidence) -> bool:
     """Say whether this run is one that all experts are to be scored on.
 
-    Where much is known their order changes slowly: every second run will do.
+    Where much is known their order changes slowly.
     """
     stand_in = history.expert_costs.get(_FALLBACK)
-    if stand_in is None or len(seen.peak_bytes) < SPARSE_FROM_RUNS:
+    every = max((n for runs, n in SPARSE_SCORING if len(seen.peak_bytes) >= runs), default=1)
+    if stand_in is None or every == 1:
         return True
-    return bool(np.isnan(stand_in[-1]))
+    return bool(np.isnan(stand_in[1 - every :]).all())
 
 
 def _is_beyond(seen: Evidence) -> bool:
@@ -78,7 +98,7 @@ def _is_beyond(seen: Evidence) -> bool:
     return len(x) > 0 and seen.x_now > _BEYOND_RATIO * float(x.max())
 
 
-def _scores(history: RunHistory, seen: Evidence, readings: list[Reading]) -> tuple[Floats, float]:
+def _scores(history: RunHistory, seen: Evidence, experts: Sequence[Expert]) -> tuple[Floats, float]:
     """Return each expert's decayed cost in GBh, and the weight of the runs behind it.
 
     Where an expert had no ladder on a run it is charged the constant expert's cost: that
@@ -86,13 +106,16 @@ def _scores(history: RunHistory, seen: Evidence, readings: list[Reading]) -> tup
     """
     stand_in = history.expert_costs.get(_FALLBACK)
     if stand_in is None:
-        return np.zeros(len(readings)), 0.0
+        return np.zeros(len(experts)), 0.0
     first = len(history) - len(seen.peak_bytes) + MIN_RUNS_BEHIND_SCORE
     stand_in = stand_in[first:][-SCORED_RUNS:]
-    weights = np.where(np.isnan(stand_in), 0.0, _FADED[SCORED_RUNS - len(stand_in) :])
-    totals = np.zeros(len(readings))
-    for at, reading in enumerate(readings):
-        own = history.expert_costs.get(reading.expert.name)
+    weights = np.zeros(len(stand_in))
+    scored = np.flatnonzero(~np.isnan(stand_in))
+    stands_for = np.diff(scored, prepend=scored[:1] - 1)
+    weights[scored] = _FADED[SCORED_RUNS - len(stand_in) :][scored] * stands_for
+    totals = np.zeros(len(experts))
+    for at, expert in enumerate(experts):
+        own = history.expert_costs.get(expert.name)
         own = stand_in if own is None else own[first:][-SCORED_RUNS:]
         totals[at] = decayed_cost(own, stand_in, weights)
     return totals, float(weights.sum())

@@ -18,9 +18,9 @@ from ullage.policies.bases import Evidence
 from ullage.policies.budget import FAILURE_GRID_GBH, choose_price, own_spending, target_share
 from ullage.policies.cold_start import recommend_cold
 from ullage.policies.distributions import PeakDistribution, given_above
-from ullage.policies.experts import Reading, distribution, evidence_of, read_all
+from ullage.policies.experts import Reading, compared, distribution, evidence_of, read_all
 from ullage.policies.ladder import candidates_of, cut_to_attempts, ladder_of, solve
-from ullage.policies.leader import choose_leader, is_scoring_turn
+from ullage.policies.leader import choose_leader, is_scoring_turn, settled_experts
 from ullage.policies.live import RUNG_TRIGGER_RATIO
 from ullage.policies.panel import Panel, panel_of
 from ullage.policies.regime import regime_start
@@ -69,7 +69,10 @@ class UllageRunPolicy:
         since = _regime(seen)
         if since:
             seen = evidence_of(history, question.features, since=since)
-        readings = read_all(seen)
+        experts = settled_experts(history, seen)
+        if any(expert.follows_all for expert in experts):
+            seen = compared(seen, history, question.features)
+        readings = read_all(seen, experts)
         leader = choose_leader(history, seen, readings)
         level = 1.0 - question.failure_budget_ratio if self.is_critical else 0.0
         is_scored = is_scoring_turn(history, seen)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ullage.core.kernels import kernel
-from ullage.core.statistics import rank_correlation, rank_places, rank_shares
+from ullage.core.statistics import correlation, rank_places, rank_shares
 from ullage.core.view import RunHistory, label_code
 from ullage.core.workload import Features
 
@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 
-SIMILAR_RUNS = 256
+SIMILAR_RUNS = 160
 """Only so many of the latest runs are compared with each other."""
 MIN_SIMILAR_RUNS = 8
 CLOSE_GAP = 0.08
@@ -87,14 +87,14 @@ def _numbers(
 ) -> list[tuple[str, Floats, float]]:
     """Return name, ranks [m + 1] and strength of each number that peaks follow."""
     found = []
+    is_ranked = np.append(is_known, False)
     peak_places = rank_places(logs[is_known])
     for name in sorted(history.numbers):
         x = np.append(history.numbers[name][first:], features.numbers.get(name, float("nan")))
         x = np.where(np.isnan(x), _LACKING, x)
-        known = x[:-1][is_known]
-        strength = abs(rank_correlation(known, logs[is_known], y_places=peak_places))
+        places = rank_shares(x, np.argsort(x), is_ranked)
+        strength = abs(correlation(places[:-1][is_known], peak_places))
         if strength > 0:
-            places = rank_shares(x, np.argsort(x), np.append(is_known, False))
             found.append((name, places, strength))
     return found
 
