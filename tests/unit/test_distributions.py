@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ullage.core.units import MIB
 from ullage.core.workload import Features
 from ullage.policies.distributions import PeakDistribution, given_above, peak_distribution
-from ullage.policies.experts import choose_feature, distribution, evidence_of, read_all
+from ullage.policies.experts import choose_feature, compared, distribution, evidence_of, read_all
 from ullage.testing.histories import run_history
 
 
@@ -104,7 +104,8 @@ def test_a_censored_peak_lowers_no_experts_forecast(
         [*peaks, censored_peak], censored=[n], numbers={"input_bytes": [*x, at * 1e9]}
     )
     asked = Features(numbers={"input_bytes": 5e8})
-    before, after = evidence_of(without, asked), evidence_of(with_it, asked)
+    before = compared(evidence_of(without, asked), without, asked)
+    after = compared(evidence_of(with_it, asked), with_it, asked)
     readings = {reading.expert.name: reading for reading in read_all(after)}
     for reading in read_all(before):
         old = distribution(before, reading)

@@ -10,7 +10,8 @@ import pytest
 from ullage.core.units import MIB
 from ullage.core.view import RunHistory
 from ullage.core.workload import Features
-from ullage.policies.experts import distribution, evidence_of, read_all
+from ullage.policies.bases import Evidence
+from ullage.policies.experts import compared, distribution, evidence_of, read_all
 from ullage.policies.similar import (
     CLOSE_GAP,
     MIN_SIMILAR_RUNS,
@@ -23,8 +24,12 @@ from ullage.testing.histories import run_history
 PEAKS = [100.0, 200, 300, 400, 500, 600, 700, 800]
 
 
+def evidence(history: RunHistory, features: Features) -> Evidence:
+    return compared(evidence_of(history, features), history, features)
+
+
 def quantile(history: RunHistory, features: Features, expert: str, level: float = 0.5) -> float:
-    seen = evidence_of(history, features)
+    seen = evidence(history, features)
     reading = next(reading for reading in read_all(seen) if reading.expert.name == expert)
     known = distribution(seen, reading)
     assert known is not None
@@ -81,7 +86,7 @@ def test_where_no_feature_tells_nothing_is_similar(
     history = run_history(peaks, numbers=numbers, labels=labels)
     asked = Features(numbers={"rows": 3.0}, labels={"mode": "full"})
     assert similarity_of(history, asked) is None
-    names = {reading.expert.name for reading in read_all(evidence_of(history, asked))}
+    names = {reading.expert.name for reading in read_all(evidence(history, asked))}
     assert not any(name.startswith("similar") for name in names)
 
 
@@ -122,7 +127,7 @@ def test_only_the_latest_runs_are_compared_and_older_ones_say_nothing() -> None:
     n = SIMILAR_RUNS + 40
     rows = np.arange(n) % 7
     history = run_history((100.0 + rows).tolist(), numbers={"rows": rows.astype(float).tolist()})
-    seen = evidence_of(history, Features(numbers={"rows": 3.0}))
+    seen = evidence(history, Features(numbers={"rows": 3.0}))
     assert seen.similarity is not None
     assert seen.similarity.closeness.shape == (SIMILAR_RUNS + 1, SIMILAR_RUNS)
     reading = next(r for r in read_all(seen) if r.expert.name == "similar_runs")
