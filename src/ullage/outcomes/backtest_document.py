@@ -84,15 +84,15 @@ def _row(result: Mapping[str, Any]) -> dict[str, str]:
     return {
         "policy": str(result["policy"]),
         "runs_count": f"{result['runs_scored']:,}",
-        "oom_runs_ratio": _percent(result["oom_run_share"]),
-        "attempts_per_run_ratio": _number(result["attempts_per_run"]),
-        "waste_gbh": _number(result["waste_gbh"]),
-        "waste_over_used_ratio": _number(result["waste_over_used"]),
-        "warm_waste_gbh": _number(result["warm"]["waste_gbh"]),
-        "per_workload_ratio": _number(result["per_workload_geomean_reserved_over_used"]),
-        "lost_hours": _number(result["lost_hours"]),
+        "oom_runs_ratio": share_text(result["oom_run_share"]),
+        "attempts_per_run_ratio": figure_text(result["attempts_per_run"]),
+        "waste_gbh": figure_text(result["waste_gbh"]),
+        "waste_over_used_ratio": figure_text(result["waste_over_used"]),
+        "warm_waste_gbh": figure_text(result["warm"]["waste_gbh"]),
+        "per_workload_ratio": figure_text(result["per_workload_geomean_reserved_over_used"]),
+        "lost_hours": figure_text(result["lost_hours"]),
         "cost_usd": "-" if cost is None else format_usd(cost).removesuffix(" USD"),
-        "decision_ms": _number(result["decision_ms_p50"]),
+        "decision_ms": figure_text(result["decision_ms_p50"]),
     }
 
 
@@ -124,19 +124,21 @@ def _own_row(name: str, result: Mapping[str, Any]) -> dict[str, str]:
         "policy": name,
         "runs_count": f"{result['runs_scored']:,}",
         "oom_kills_count": f"{result['ooms_count']:,}",
-        "reserved_gib_hours": _number(result["reserved_gib_hours"]),
-        "waste_gib_hours": _number(result["waste_gib_hours"]),
+        "reserved_gib_hours": figure_text(result["reserved_gib_hours"]),
+        "waste_gib_hours": figure_text(result["waste_gib_hours"]),
         "cost_usd": "-" if cost is None else format_usd(cost).removesuffix(" USD"),
     }
 
 
-def _percent(share: float | None) -> str:
+def share_text(share: float | None) -> str:
+    """Return a share of runs in percent; "-" for none."""
     if share is None:
         return "-"
     return f"{share * 100:.2f} %" if share < 0.0995 else f"{share * 100:.1f} %"
 
 
-def _number(value: float | None) -> str:
+def figure_text(value: float | None) -> str:
+    """Return a figure with about three digits; "-" for none."""
     if value is None:
         return "-"
     size = abs(value)
