@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -22,15 +21,15 @@ _LABEL_PX = (16.0, 13.0)
 _AROUND = ((9, -9), (9, 13), (-19, -9), (-19, 13), (14, 2), (-24, 2), (-5, -18), (-5, 24))
 
 
-@dataclass(frozen=True, slots=True)
 class Axis:
     """Where a value lies: low..high is laid on start_px..end_px."""
 
-    low: float
-    high: float
-    start_px: float
-    end_px: float
-    is_log: bool
+    def __init__(
+        self, low: float, high: float, start_px: float, end_px: float, *, is_log: bool
+    ) -> None:
+        self.low, self.high = low, high
+        self.start_px, self.end_px = start_px, end_px
+        self.is_log = is_log
 
     def at(self, value: float) -> float:
         """Return the place of `value` in px; values outside lie on the edge."""
@@ -63,18 +62,18 @@ def failure_axis(shares: Sequence[float]) -> Axis:
     """Return the horizontal axis for these shares of failed first attempts, 0..1."""
     top = max([*shares, 0.01])
     high = min(next(t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if t >= top * 0.999), 1.0)
-    return Axis(LEAST_SHARE, high, LEFT, WIDTH - RIGHT, True)
+    return Axis(LEAST_SHARE, high, LEFT, WIDTH - RIGHT, is_log=True)
 
 
 def waste_axis(wastes: Sequence[float]) -> Axis:
     """Return the vertical axis for these wastes in GBh."""
     positive = [waste for waste in wastes if waste > 0]
     if not positive:
-        return Axis(0.0, 1.0, HEIGHT - BOTTOM, TOP, False)
+        return Axis(0.0, 1.0, HEIGHT - BOTTOM, TOP, is_log=False)
     low, high = min(positive), max(positive)
     if high / low > _LOG_FROM:
-        return Axis(low / 1.3, high * 1.3, HEIGHT - BOTTOM, TOP, True)
-    return Axis(0.0, high * 1.1, HEIGHT - BOTTOM, TOP, False)
+        return Axis(low / 1.3, high * 1.3, HEIGHT - BOTTOM, TOP, is_log=True)
+    return Axis(0.0, high * 1.1, HEIGHT - BOTTOM, TOP, is_log=False)
 
 
 def chart(results: Sequence[Mapping[str, Any]], curves: Sequence[Mapping[str, Any]]) -> str:
