@@ -122,7 +122,7 @@ def as_json(
 def machine() -> dict[str, object]:
     """Return what the figures of speed depend on."""
     packages = []
-    for name in ("numpy", "numba", "scikit-learn", "lightgbm", "duckdb"):
+    for name in ("numpy", "numba", "scikit-learn", "duckdb"):
         try:
             packages.append(f"{name} {version(name)}")
         except PackageNotFoundError:
