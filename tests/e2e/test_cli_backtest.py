@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -147,6 +148,25 @@ def test_the_table_goes_to_stdout_and_the_words_to_stderr(cli: Cli, file: Path) 
     assert "machine" in done.stderr
     assert "\x1b" not in done.stdout + done.stderr
     assert all(line.startswith("ullage: ") for line in done.stderr.splitlines())
+
+
+def test_the_page_holds_every_policy_and_is_the_same_twice(cli: Cli, file: Path) -> None:
+    pages = []
+    for jobs in (1, 2):
+        page, figures = cli.folder / f"page-{jobs}.html", cli.folder / f"page-{jobs}.json"
+        words = ("--html", page, "--json", figures, "--jobs", jobs)
+        done = cli("backtest", "runs", file, "--policy", "ullage,tovar,oracle", *words)
+        assert done.returncode == 0, done.stderr
+        pages.append(page.read_text("utf-8"))
+    digest = json.loads(figures.read_text())["sha256"]
+    assert digest in pages[0]
+    for name in ("ullage", "tovar", "oracle"):
+        assert f"<td>{name}</td>" in pages[0]
+    assert 'class="curve"' in pages[0]
+    assert f"ullage backtest runs {file}" in pages[0]
+    assert "\x1b" not in pages[0]
+    speed = re.compile(r'<td class="figure">[^<]*</td></tr>')
+    assert speed.sub("", pages[0]) == speed.sub("", pages[1])
 
 
 def test_a_node_bounds_every_policy(cli: Cli, file: Path) -> None:

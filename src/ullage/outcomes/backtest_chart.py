@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
+
+from ullage.outcomes.markup import as_markup
 
 WIDTH, HEIGHT = 760, 420
 LEFT, RIGHT, TOP, BOTTOM = 72, 24, 16, 52
@@ -142,7 +143,7 @@ def _line(curve: Mapping[str, Any], x: Axis, y: Axis) -> list[str]:
         )
         parts.append(
             f'<circle class="knob" cx="{px:.1f}" cy="{py:.1f}" r="3">'
-            f"<title>{escape(words)}</title></circle>"
+            f"<title>{as_markup(words)}</title></circle>"
         )
     return parts
 
@@ -163,7 +164,7 @@ def _markers(told: Sequence[tuple[int, Mapping[str, Any]]], x: Axis, y: Axis) ->
             f" {result['waste_gbh']:,.1f} GBh wasted"
         )
         parts.append(
-            f'<g class="{kind}"><title>{escape(words)}</title>'
+            f'<g class="{kind}"><title>{as_markup(words)}</title>'
             f'<circle cx="{px:.1f}" cy="{py:.1f}" r="5"/>'
             f'<text x="{box[0]:.1f}" y="{box[1] + 10:.1f}">{number}</text></g>'
         )

@@ -1,7 +1,7 @@
 """A backtest as one HTML file: what it says, the chart, the tables, how to redo it. Pure.
 
 No network, no file beside it, no clock: the same backtest gives the same bytes. Names,
-labels and file names are hostile: all text goes through `_text`. Not here: the
+labels and file names are hostile: all text goes through `as_markup`. Not here: the
 figures' definitions (core.scoring), the chart (backtest_chart).
 """
 
@@ -10,19 +10,17 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from typing import Any
 
 from ullage.core.prices import format_usd
 from ullage.outcomes.backtest_chart import chart
 from ullage.outcomes.backtest_document import figure_text, share_text
 from ullage.outcomes.backtest_style import SCRIPT, STYLE
+from ullage.outcomes.markup import as_markup
 
 MOST_WORKLOADS = 500
-MOST_TEXT = 200
-"""Longer names, labels and settings are cut ..."""
 _LONG = 20_000
-"""... but not what we say ourselves, and the command."""
+"""What we say ourselves, and the command, is not cut."""
 _SMALL_SHARE = 0.002
 """Peers that fail less are compared as if they failed so often."""
 _BESIDE = ("features_report", "replaced", "recorded", "policies", "version")
@@ -33,9 +31,10 @@ def render(document: Mapping[str, Any]) -> str:
     """Return the page of a backtest document with its `curves`, `workloads` and `command`."""
     results = document["results"]
     settings = document["settings"]
+    command = as_markup(document.get("command", ""), most=_LONG)
     body = [
-        f"<h1>Backtest of {_text(document['file'])}</h1>",
-        f'<p class="lead">{_text(headline(results), most=_LONG)}</p>',
+        f"<h1>Backtest of {as_markup(document['file'])}</h1>",
+        f'<p class="lead">{as_markup(headline(results), most=_LONG)}</p>',
         _figure(results, document.get("curves", ())),
         _section("Policies", _policies(results)),
         _section("Warm, and without saturated peaks", _parts(results)),
@@ -43,9 +42,7 @@ def render(document: Mapping[str, Any]) -> str:
         _section("Features", _features(settings.get("features_report", ()))),
         _section("Rows left out and stand-ins", _rejected(document["rejected"], settings)),
         _section("Settings", _settings(document, settings)),
-        _section(
-            "Redo it", f"<pre><code>{_text(document.get('command', ''), most=_LONG)}</code></pre>"
-        ),
+        _section("Redo it", f"<pre><code>{command}</code></pre>"),
         _footnotes(),
     ]
     policy = (
@@ -56,7 +53,7 @@ def render(document: Mapping[str, Any]) -> str:
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>Ullage: backtest of {_text(document['file'])}</title>"
+        f"<title>Ullage: backtest of {as_markup(document['file'])}</title>"
         f"<style>{STYLE}</style></head>\n<body><main>\n"
         + "\n".join(part for part in body if part)
         + f"\n</main><script>{SCRIPT}</script></body></html>\n"
@@ -248,7 +245,7 @@ def _footnotes() -> str:
 
 
 def _section(title: str, content: str) -> str:
-    return f"<section><h2>{_text(title)}</h2>{content}</section>" if content else ""
+    return f"<section><h2>{as_markup(title)}</h2>{content}</section>" if content else ""
 
 
 def _table(
@@ -257,13 +254,13 @@ def _table(
     """Return a table whose cells are plain texts; figures are set to the right."""
     kind = ' class="sorted"' if is_sorted else ""
     label = f' id="{name}"' if name else ""
-    top = "".join(f'<th scope="col">{_text(cell)}</th>' for cell in head)
+    top = "".join(f'<th scope="col">{as_markup(cell)}</th>' for cell in head)
     lines = []
     for row in rows:
         cells = "".join(
-            f'<td class="figure">{_text(cell)}</td>'
+            f'<td class="figure">{as_markup(cell)}</td>'
             if _is_figure(cell)
-            else f"<td>{_text(cell)}</td>"
+            else f"<td>{as_markup(cell)}</td>"
             for cell in row
         )
         lines.append(f"<tr>{cells}</tr>")
@@ -279,14 +276,6 @@ def _is_figure(cell: str) -> bool:
 
 def _usd(cost: float | None) -> str:
     return "-" if cost is None else format_usd(cost).removesuffix(" USD")
-
-
-def _text(value: object, *, most: int = MOST_TEXT) -> str:
-    """Return a text as HTML: escaped, without control characters, not endless."""
-    plain = str(value)
-    short = plain if len(plain) <= most else plain[: most - 1] + "…"
-    seen = "".join(letter if letter.isprintable() else "�" for letter in short)
-    return escape(seen, quote=True)
 
 
 def _digest(content: str) -> str:
