@@ -65,6 +65,15 @@ def test_related_workloads_scale_with_the_input() -> None:
     assert small.quantile(0.5) == pytest.approx(3e8)
 
 
+def test_a_ratio_of_unlike_programs_asks_for_no_terabytes() -> None:
+    # One needs 1 GB for a kilobyte, the others the same 1 GB for 10 GB: the input says nothing.
+    x = [1e3 if i % 2 else 1e10 for i in range(100)]
+    related = run_history([1e9 + i for i in range(100)], numbers={"input_bytes": x})
+    pooled = pooled_peak(related, 1e10)
+    assert pooled is not None
+    assert pooled.quantile(0.9) < 1.1e9
+
+
 def test_many_strangers_do_not_thin_the_tail() -> None:
     pooled = pooled_peak(run_history([100.0] * 5000), None)
     assert pooled is not None

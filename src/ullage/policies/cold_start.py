@@ -92,8 +92,10 @@ def _single(
 def pooled_peak(related: RunHistory, x_now: float | None) -> PeakDistribution | None:
     """Return the peak's distribution from runs of other workloads, or None without any.
 
-    A share n_r / (n_r + n0) of the weight goes to (peak / input) x this run's input over
-    the n_r runs that have one, the rest to their plain peaks. All weigh as much as
+    A share R2 n_r / (n_r + n0) of the weight goes to (peak / input) x this run's input over
+    the n_r runs that have one, the rest to their plain peaks. R2 = 1 - var(ln(peak / input)) /
+    var(ln peak), at least 0: unlike programs need unlike memory for a byte, and a ratio of
+    theirs that varies more than their peaks would ask for terabytes. All weigh as much as
     STRANGER_TAIL_RUNS runs at most, so that the tail stays thick.
     """
     n = len(related)
@@ -103,6 +105,8 @@ def pooled_peak(related: RunHistory, x_now: float | None) -> PeakDistribution | 
     has_ratio = x > 0 if x_now is not None and x_now > 0 else np.zeros(n, bool)
     ratio_count = int(has_ratio.sum())
     share = ratio_count / (ratio_count + SHRINKAGE_RUNS)
+    if ratio_count:
+        share *= _explained(related.peak_bytes[has_ratio], np.maximum(x[has_ratio], 1.0))
     # A ratio to less than a byte means nothing, and none may lead beyond what is believed.
     scaled = (
         related.peak_bytes
@@ -115,6 +119,13 @@ def pooled_peak(related: RunHistory, x_now: float | None) -> PeakDistribution | 
         (np.full(n, (1 - share) / n), np.where(has_ratio, share / max(ratio_count, 1), 0.0))
     )
     return _with_thick_tail(related, points, weights)
+
+
+def _explained(peak_bytes: NDArray[np.float64], x: NDArray[np.float64]) -> float:
+    """Return how much of the variance of ln peak is gone in ln(peak / x): 0 .. 1."""
+    plain = float(np.log(np.maximum(peak_bytes, 1.0)).var())
+    left = float(np.log(np.maximum(peak_bytes, 1.0) / x).var())
+    return max(0.0, 1.0 - left / plain) if plain > 0 else 0.0
 
 
 def _with_thick_tail(
