@@ -7,6 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# No example fails because the machine was slow.
+settings.register_profile("ullage", deadline=None)
+settings.load_profile("ullage")
 
 SLOW = "ULLAGE_SLOW_TESTS"
 

@@ -126,7 +126,6 @@ def test_no_policy_looks_ahead(policy_id: str) -> None:
 
     @settings(
         max_examples=SLOW.get(policy_id, 15),
-        deadline=None,
         suppress_health_check=list(HealthCheck),
         derandomize=True,
     )
@@ -198,7 +197,6 @@ def test_the_oracle_is_the_floor_everywhere(policy_id: str, ceiling_bytes: int) 
 
     @settings(
         max_examples=SLOW.get(policy_id, 15),
-        deadline=None,
         suppress_health_check=list(HealthCheck),
         derandomize=True,
     )
@@ -302,7 +300,7 @@ def _told(history: RunHistory) -> dict[str, list[object]]:
     return told
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=15, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(tables())
 def test_live_and_backtest_decide_the_same_for_the_same_history(runs: RunsTable) -> None:
     runs = replace(

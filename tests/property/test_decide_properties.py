@@ -91,7 +91,7 @@ def _check(ladder: Ladder, question: RunQuestion) -> None:
         assert limits == (ceiling,)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(ANY_LADDERS | SANE_LADDERS, QUESTIONS)
 def test_bounds_hold_whatever_a_policy_says(
     answer: tuple[tuple[float, ...], tuple[float, ...]], question: RunQuestion
@@ -100,7 +100,7 @@ def test_bounds_hold_whatever_a_policy_says(
     _check(decision.ladder, question)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(histories(), QUESTIONS, histories(max_size=6))
 def test_bounds_hold_for_our_policy_on_any_history(
     history: RunHistory, question: RunQuestion, related: RunHistory
@@ -114,7 +114,7 @@ def test_bounds_hold_for_our_policy_on_any_history(
     assert set(decision.recommendation.deciding_run_ids) <= set(history.run_ids)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(histories(), QUESTIONS)
 def test_every_retry_gets_more_until_the_ceiling(
     history: RunHistory, question: RunQuestion
@@ -128,7 +128,7 @@ def test_every_retry_gets_more_until_the_ceiling(
         question = replace(question, failed_limits_bytes=(*question.failed_limits_bytes, limit))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 30), st.integers(0, 10**6), st.integers(2, 64), st.booleans())
 def test_twice_the_bytes_twice_the_limit(n: int, seed: int, factor: int, can_grow: bool) -> None:
     draw = np.random.default_rng(seed)
@@ -146,7 +146,7 @@ def test_twice_the_bytes_twice_the_limit(n: int, seed: int, factor: int, can_gro
     assert abs(limit(factor, 0.1 * factor) / limit(1, 0.1) - 1) < 2e-3
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(histories(), st.integers(-(10**6), 10**6))
 def test_shifting_all_times_changes_no_limit(history: RunHistory, shift_s: int) -> None:
     question = run_question(numbers={"input_bytes": 1e9})
@@ -195,7 +195,7 @@ RUNS = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(RUNS, st.randoms(use_true_random=False))
 def test_what_is_not_yet_known_changes_nothing(
     drawn: list[tuple[int, int, int, bool]], random: object

@@ -69,7 +69,7 @@ def assert_equal(plain: object, fast: object) -> None:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 300), st.integers(0, 10**6), st.floats(0, 1), st.booleans())
 def test_numbers_agree(
     compiled: Callable[[], None], n: int, seed: int, censored_share: float, has_ties: bool
@@ -103,7 +103,7 @@ def test_numbers_agree(
     assert_equal(*both(compiled, lambda: decayed_cost(costs, hours, weights)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.integers(1, 5000), min_size=1, max_size=6, unique=True),
     st.floats(1, 9000),
@@ -155,7 +155,7 @@ def made_up(n: int, seed: int, *, follows: bool, error_share: float) -> RunsTabl
     )
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(5, 90), st.integers(0, 10**6), st.booleans(), st.sampled_from([0.0, 0.1]))
 def test_decisions_are_equal(
     compiled: Callable[[], None], n: int, seed: int, follows: bool, error_share: float

@@ -63,7 +63,7 @@ def solved(peak: PeakDistribution, bounds: Bounds, prices: Prices) -> tuple[int,
     return ladder_of(choice, solution.path(0), peak).limit_bytes
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(peak_distributions(), PRICES, st.integers(1, 4500))
 def test_no_subset_of_the_candidates_is_cheaper(
     peak: PeakDistribution, prices: Prices, ceiling_mib: int
@@ -80,7 +80,7 @@ def test_no_subset_of_the_candidates_is_cheaper(
     assert cost == pytest.approx(best, rel=1e-9)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(peak_distributions(max_size=20), PRICES, st.integers(64, 5000), st.integers(1, 400))
 def test_never_dearer_than_one_limit_and_doubling(
     peak: PeakDistribution, prices: Prices, ceiling_mib: int, floor_mib: int
@@ -99,7 +99,7 @@ def test_never_dearer_than_one_limit_and_doubling(
         assert cost <= doubling * (1 + 1e-9)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(peak_distributions(max_size=30), PRICES, st.integers(1, 6000), st.integers(1, 500))
 def test_ladders_are_well_formed(
     peak: PeakDistribution, prices: Prices, ceiling_mib: int, floor_mib: int

@@ -73,7 +73,6 @@ def test_every_peer_answers_above_what_failed_and_always_the_same(policy_id: str
 
     @settings(
         max_examples=SLOW_TO_FIT.get(policy_id, 60),
-        deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
     @given(histories(), QUESTIONS)
