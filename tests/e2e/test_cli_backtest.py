@@ -186,10 +186,18 @@ def test_a_dearer_failure_makes_fewer_of_them(cli: Cli, file: Path) -> None:
     assert shares[0] > shares[1]
 
 
+def test_json_on_stdout_stands_there_alone(cli: Cli, file: Path) -> None:
+    done = cli("backtest", "runs", file, "--json", "-")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["results"][0]["policy"] == "ullage"
+    assert not Path("-").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         (("--policy", "tovr"), "did you mean 'tovar'"),
+        (("--policy", "ulage"), "did you mean 'ullage'"),
         (("--policy", "ks-plus"), "cannot be replayed on runs"),
         (("--policy", "ullage,,tovar"), "one comma"),
         (("--preset", "batch", "--rho", 2), "exclude each other"),

@@ -50,7 +50,8 @@ Node = Annotated[str | None, typer.Option(help="Largest limit there is, e.g. 64G
 LimitRows = Annotated[int | None, typer.Option(min=1, help="Only the first so many rows.")]
 Jobs = Annotated[int | None, typer.Option(min=1, max=256, help="Processes (default: all CPUs).")]
 Json = Annotated[
-    Path | None, typer.Option("--json", metavar="OUT", help="Write the figures as JSON.")
+    Path | None,
+    typer.Option("--json", metavar="OUT", help="Write the figures as JSON; - is stdout."),
 ]
 Html = Annotated[Path | None, typer.Option("--html", metavar="OUT", help="Write a report page.")]
 

@@ -17,6 +17,7 @@ from ullage.simulation.backtest import World
 if TYPE_CHECKING:
     from ullage.config import Settings
 
+STDOUT = Path("-")
 ALL = "all"
 
 
@@ -86,7 +87,7 @@ def choose_policies(words: str, known: Sequence[str]) -> tuple[list[str], bool]:
 def check_outputs(options: BacktestOptions) -> None:
     """Find out now, not after minutes of work, that a result cannot be written."""
     for name, file in (("--json", options.json_file), ("--html", options.html_file)):
-        if file is None:
+        if file is None or (file == STDOUT and name == "--json"):
             continue
         if file.is_dir():
             raise ConfigError(f"{name} {str(file)!a} is a folder: name a file in it")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ullage import __version__, bootstrap
 from ullage.cli.backtest_options import (
+    STDOUT,
     BacktestOptions,
     build_world,
     check_outputs,
@@ -30,6 +31,7 @@ from ullage.outcomes.backtest_document import (
 )
 from ullage.outcomes.formats import OutputFormat
 from ullage.outcomes.render import render
+from ullage.outcomes.tables import Table
 from ullage.simulation.compare import ORACLE, PolicyRun, compare
 from ullage.simulation.compiled import compile_for
 from ullage.simulation.figures import held_figures, policy_figures, workload_figures
@@ -96,7 +98,7 @@ class Work:
             rejected=read.rejected,
             results=results,
         )
-        put(render(results_table(results), OutputFormat.TABLE, on_terminal=is_on_terminal()))
+        self._put(results_table(results))
         command = redo_command(
             ["runs", str(file)],
             self._typed(protocol=protocol, seed=seed, features=scope, limit_rows=limit_rows),
@@ -121,7 +123,7 @@ class Work:
         if not table.rows:
             say(table.empty)
             return
-        put(render(table, OutputFormat.TABLE, on_terminal=is_on_terminal()))
+        self._put(table)
         left_out = len(found) - len(timeline.runs)
         say(
             f"{len(timeline.runs)} runs, {left_out} without an end or a peak left out; "
@@ -139,6 +141,11 @@ class Work:
         )
         command = redo_command(["own"], self._typed(limit_rows=limit_rows))
         self._write(document, timeline, policy_runs, command)
+
+    def _put(self, table: Table) -> None:
+        """Show the table, unless the JSON takes its place on stdout."""
+        if self._options.json_file != STDOUT:
+            put(render(table, OutputFormat.TABLE, on_terminal=is_on_terminal()))
 
     def _replay(self, timeline: Timeline) -> list[PolicyRun]:
         if "ullage" in self._policy_ids and (plain := compile_for(len(timeline.runs))):
@@ -277,6 +284,9 @@ def _names(names: Sequence[str]) -> str:
 
 
 def _write_text(file: Path, text: str) -> None:
+    if file == STDOUT:
+        put(text)
+        return
     try:
         file.write_text(text, encoding="utf-8")
     except OSError as error:

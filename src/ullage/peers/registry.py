@@ -86,4 +86,4 @@ def _nearest(policy_id: str) -> str:
     from difflib import get_close_matches
 
     asked = policy_id[:40].strip().lower().replace("_", "-")
-    return get_close_matches(asked, PEER_IDS, n=1, cutoff=0.0)[0]
+    return get_close_matches(asked, ("ullage", *PEER_IDS), n=1, cutoff=0.0)[0]
