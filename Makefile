@@ -29,8 +29,8 @@ setup: $(STAMPS)/ullage ## build .venv with .venv/bin/ullage
 	@$(BIN)/python -m compileall -q src/ullage
 
 .PHONY: run
-run: setup $(STAMPS)/demo ## set-up, then a live demonstration on real data (about a minute)
-	@$(BIN)/ullage demo
+run: setup $(BEAM_VENV)/.stamps/demo ## set-up, then a live demonstration on real data (about a minute)
+	@$(BEAM_VENV)/bin/ullage demo
 
 .PHONY: test
 test: setup lint ## set-up, lint, types, import layers, and all tests
@@ -98,12 +98,12 @@ $(STAMPS)/ullage: $(STAMPS)/dev pyproject.toml src/ullage/__init__.py
 	@$(BIN)/python $(PIP) $(EDITABLE)
 	@touch $@
 
-$(STAMPS)/demo: requirements/demo.txt $(STAMPS)/dev
-	@$(BIN)/python $(PIP) $(HASHED) --no-build-isolation -r requirements/demo.txt
-	@touch $@
-
 $(BEAM_VENV)/.stamps/ullage: requirements/beam.txt pyproject.toml src/ullage/__init__.py
 	$(call make_venv,$(BEAM_VENV))
 	@$(BEAM_VENV)/bin/python $(PIP) $(HASHED) -r requirements/beam.txt
 	@$(BEAM_VENV)/bin/python $(PIP) $(EDITABLE)
+	@touch $@
+
+$(BEAM_VENV)/.stamps/demo: requirements/demo.txt $(BEAM_VENV)/.stamps/ullage
+	@$(BEAM_VENV)/bin/python $(PIP) $(HASHED) --no-build-isolation -r requirements/demo.txt
 	@touch $@

@@ -9,9 +9,10 @@ import typer
 
 if TYPE_CHECKING:
     from ullage.core.prices import MemoryPrice
-    from ullage.demo.rounds import Demo, JobRun
+    from ullage.demo.rounds import Demo, Job, JobRun
 
-_BAR_CHARS = 30
+_BAR_CHARS = 24
+_STEP_BYTES = 64 << 20
 
 
 def demo() -> None:
@@ -23,16 +24,17 @@ def demo() -> None:
     from ullage.config import load_settings
     from ullage.core.errors import UllageError
     from ullage.demo.flights import find_flights, write_months
-    from ullage.demo.rounds import MONTHS, Demo
+    from ullage.demo.rounds import Demo, jobs_here
 
     sandboxes = SandboxFactory()
     try:
         settings = load_settings()
-        source = find_flights()
+        source, jobs = find_flights(), jobs_here()
         with tempfile.TemporaryDirectory(prefix="ullage-demo-") as folder:
-            typer.echo("Inputs: flights out of New York in 2013, one to twelve months.")
-            inputs = write_months(source, Path(folder), MONTHS)
-            prepared = Demo(inputs=inputs, weather=source / "weather.csv", folder=Path(folder))
+            typer.echo(_what_runs(jobs))
+            months = {count for job in jobs for count in job.months}
+            inputs = write_months(source, Path(folder), tuple(sorted(months)))
+            prepared = Demo(jobs=jobs, inputs=inputs, source=source, folder=Path(folder))
             if sandboxes.reason:
                 _observe(prepared, sandboxes.reason)
             else:
@@ -42,16 +44,27 @@ def demo() -> None:
         raise typer.Exit(1) from error
 
 
+def _what_runs(jobs: tuple[Job, ...]) -> str:
+    pipelines = sum(job.is_pipeline for job in jobs)
+    beam = f"{pipelines} Apache Beam pipelines with real SDK workers and " if pipelines else ""
+    hint = "" if pipelines else " (pip install 'ullage[beam]' adds Apache Beam pipelines)"
+    return (
+        f"{beam}{len(jobs) - pipelines} plain commands over real data{hint}:\n"
+        "flights out of New York in 2013, the first one to twelve months of them."
+    )
+
+
 def _compare(prepared: Demo, prices: MemoryPrice) -> None:
     from ullage.core.units import format_bytes
-    from ullage.demo.rounds import NAIVE_LIMIT_BYTES, run_naive_round, run_ullage_round
+    from ullage.demo.rounds import run_naive_round, run_ullage_round
 
+    fixed = sorted({job.naive_limit_bytes for job in prepared.jobs})
     typer.echo(
-        f"\nRound 1: one fixed limit of {format_bytes(NAIVE_LIMIT_BYTES)} for every job; "
-        "what the kernel kills is run again with twice as much."
+        f"\nRound 1: a fixed limit ({', '.join(format_bytes(limit) for limit in fixed)}); what the "
+        "kernel kills is run again with twice as much."
     )
     before = run_naive_round(prepared, _tell)
-    typer.echo("\nRound 2: the same work under Ullage, beginning with the same number.")
+    typer.echo("\nRound 2: the same work under Ullage, beginning with the same numbers.")
     after = run_ullage_round(prepared, _tell)
     typer.echo("")
     for line in comparison_table(before, after, prices):
@@ -66,9 +79,10 @@ def _observe(prepared: Demo, reason: str) -> None:
     from ullage.demo.rounds import run_ullage_round
 
     typer.echo(f"\nNo limit can be set here ({reason}), so the jobs are only observed.")
-    for run in run_ullage_round(prepared, _tell):
-        if run.months == max(prepared.inputs):
-            typer.echo(f"  {run.job}: {run.result['recommendation']['reason']}")
+    seen = run_ullage_round(prepared, _tell)
+    typer.echo("\nWhat was learned:")
+    for run in {run.job: run for run in seen}.values():
+        typer.echo(f"  {run.job}: {run.result['recommendation']['reason']}")
     typer.echo("\nNext: ullage doctor    says what is missing, and the command that grants it")
 
 
@@ -82,21 +96,20 @@ def _tell(run: JobRun) -> None:
     raises = f", raised {run.result['raises']}x" if run.result["raises"] else ""
     limit = "no limit" if limit_bytes is None else format_bytes(limit_bytes)
     typer.echo(
-        f"  {run.job:<15} {run.months:>2} months  {_bar(peak_bytes, limit_bytes)} "
+        f"  {run.job:<17} {run.months:>2} months  {_bar(peak_bytes, limit_bytes)} "
         f"need {format_bytes(peak_bytes):>8} of {limit:>8}  {verdict}{raises}"
     )
     sys.stdout.flush()
 
 
 def _bar(peak_bytes: int, limit_bytes: int | None) -> str:
-    """Return need (#) within the limit (.), one character for 32 MiB.
+    """Return need (#) within the limit (.), one character for 64 MiB.
 
-    >>> _bar(64 << 20, 128 << 20)
-    '[##..]                          '
+    >>> _bar(128 << 20, 256 << 20)
+    '[##..]                    '
     """
-    step_bytes = 32 << 20
-    limit_chars = min(_BAR_CHARS, max(1, -(-(limit_bytes or peak_bytes) // step_bytes)))
-    need_chars = min(limit_chars, max(1, round(peak_bytes / step_bytes)))
+    limit_chars = min(_BAR_CHARS, max(1, -(-(limit_bytes or peak_bytes) // _STEP_BYTES)))
+    need_chars = min(limit_chars, max(1, round(peak_bytes / _STEP_BYTES)))
     bar = "#" * need_chars + "." * (limit_chars - need_chars)
     return f"[{bar}]".ljust(_BAR_CHARS + 2)
 
@@ -104,14 +117,14 @@ def _bar(peak_bytes: int, limit_bytes: int | None) -> str:
 def comparison_table(before: list[JobRun], after: list[JobRun], prices: MemoryPrice) -> list[str]:
     """Return the table of both rounds, a pair of lines per job, and the totals."""
     titles = f"{'runs':>5}{'OOM kills':>11}{'GiB-s reserved':>16}{'slack':>8}{'USD':>13}"
-    head = f"{'job':<16}{'':<8}{titles}"
+    head = f"{'job':<18}{'':<8}{titles}"
     lines = [head, "-" * len(head)]
     jobs = list(dict.fromkeys(run.job for run in before))
     for job in (*jobs, "total"):
         for name, runs in (("before", before), ("Ullage", after)):
             chosen = [run for run in runs if job in (run.job, "total")]
             lines.append(
-                f"{job if name == 'before' else '':<16}{name:<8}{_figures(chosen, prices)}"
+                f"{job if name == 'before' else '':<18}{name:<8}{_figures(chosen, prices)}"
             )
     lines.append(f"USD: memory alone, {prices.in_words()}")
     return lines
