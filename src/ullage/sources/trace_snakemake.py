@@ -16,6 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
 
 from ullage.core.errors import ConfigError
 from ullage.core.recorded import FoundRun, ReadOptions, RejectedRow, clean_features
@@ -47,11 +48,12 @@ class SnakemakeBenchmarkReader:
         """Yield a run for each row; name and wildcards are the row's own, else the path's."""
         name, labels = named_by_path(os.path.abspath(path), options.path_pattern)
         ended_at = datetime.fromtimestamp(modified_at_s(path), UTC)
-        seen: Counter[str] = Counter()
+        seen: Counter[bytes] = Counter()
 
         def found_of(row: Row) -> FoundRun | str:
-            seen[row.text] += 1
-            return _found(row, name, labels, ended_at=ended_at, occurrence=seen[row.text])
+            digest = blake2b(row.text.encode("utf-8", "replace"), digest_size=10).digest()
+            seen[digest] += 1
+            return _found(row, name, labels, ended_at=ended_at, occurrence=seen[digest])
 
         yield from each_found(each_row(path, "\t", tell), found_of)
 
