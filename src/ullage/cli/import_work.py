@@ -23,7 +23,7 @@ from ullage.core.recorded import Naming, ReadOptions, RejectedRow
 from ullage.core.workload import Workload
 from ullage.outcomes.formats import OutputFormat
 from ullage.outcomes.imports import account_lines, import_table
-from ullage.outcomes.render import csv_cell, render
+from ullage.outcomes.render import csv_cell, render, visible
 
 if TYPE_CHECKING:
     from ullage.config import Settings
@@ -137,8 +137,10 @@ def _rejects(
         writer.writerow(["file", "line", "reason", "text"])
 
         def on_rejected(file: Path) -> Callable[[RejectedRow], None]:
-            name = csv_cell(str(file))
-            return lambda row: writer.writerow([name, row.line, row.reason, csv_cell(row.text)])
+            name = csv_cell(visible(str(file)))
+            return lambda row: writer.writerow(
+                [name, row.line, row.reason, csv_cell(visible(row.text))]
+            )
 
         yield on_rejected
 

@@ -32,7 +32,7 @@ _FORMULA_CELL = re.compile(r"'+[=+\-@\t\r]")
 _EXIT = re.compile(r"(?:[a-z_ ]*:)?\s*(-?[0-9]{1,9})\Z", re.ASCII)
 _OOM_WORDS = ("oom", "out_of_memory", "out of memory", "outofmemory")
 _CUT_WORDS = ("interrupt", "cancel", "timeout", "aborted", "preempt", "signal")
-_GOOD = frozenset({"", "ok", "exit:0", "completed", "success", "succeeded"})
+_GOOD = frozenset({"", "ok", "exit:0", "completed"})
 
 
 class RunsFileReader:
@@ -125,7 +125,7 @@ def outcome_of(text: str) -> tuple[Outcome, int | None]:
     match = _EXIT.fullmatch(text)
     code = int(match.group(1)) if match else None
     if text in _GOOD or text.startswith("completed:"):
-        return Outcome.OK, 0 if code is None else code
+        return Outcome.OK, code
     if code == 137 or any(word in text for word in _OOM_WORDS):
         return Outcome.OOM_KILLED, code
     if any(word in text for word in _CUT_WORDS):

@@ -37,10 +37,14 @@ def write_csv(stream: IO[bytes], columns: Columns, rows: Rows) -> int:
     text = io.TextIOWrapper(stream, encoding="utf-8", newline="", write_through=True)
     try:
         writer = csv.writer(text, lineterminator="\n")
+        # the writer would leave a carriage return bare, and readers take it for a line's end
+        careful = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
         writer.writerow(columns)
         count = 0
         for row in rows:
-            writer.writerow([_cell(_plain(row.get(name))) for name in columns])
+            cells = [_cell(_plain(row.get(name))) for name in columns]
+            has_return = any(isinstance(cell, str) and "\r" in cell for cell in cells)
+            (careful if has_return else writer).writerow(cells)
             count += 1
         return count
     finally:
