@@ -57,8 +57,12 @@ def export_to(record: Record | None, options: ExportOptions) -> None:
         find_workload(record, options.workload)
     write = bootstrap.export_writer(format_id)
     export = _export(record, options, since)
-    with _stream(options.file, format_id) as stream:
-        count = write(stream, export.columns, export.rows)
+    try:
+        with _stream(options.file, format_id) as stream:
+            count = write(stream, export.columns, export.rows)
+    except BrokenPipeError:  # whoever reads has enough: `ullage export runs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
     where = "" if options.file is None else f" to {str(options.file)!a}"
     say(f"{count:,} {options.what} written{where} as {format_id}")
 
@@ -130,11 +134,8 @@ def _stream(file: Path | None, format_id: str) -> Iterator[IO[bytes]]:
     if file is None:
         if format_id == "parquet" and sys.stdout.isatty():
             raise ConfigError("Parquet is not for a terminal: add --output FILE, or redirect")
-        try:
-            yield sys.stdout.buffer
-            sys.stdout.buffer.flush()
-        except BrokenPipeError:  # whoever reads has enough: `ullage export runs | head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
         return
     shown = ascii(str(file))
     if file.is_dir():

@@ -81,6 +81,7 @@ class HistoryReaderContract:
         return ids
 
     def test_it_recognises_its_own(self, reader: HistoryReader, sample: bytes) -> None:
+        """By content, and nothing else."""
         assert reader.recognises(sample)
         assert not reader.recognises(b"")
         assert not reader.recognises(b"\x00\xff" * 500)
@@ -89,6 +90,7 @@ class HistoryReaderContract:
     def test_every_run_is_told_apart(
         self, reader: HistoryReader, read: ReadAll, sample: bytes
     ) -> None:
+        """Each run has an id of its own, and lines rise."""
         items = read(sample)
         ids = self.run_ids(reader, items)
         assert len(ids) >= 2
@@ -100,6 +102,7 @@ class HistoryReaderContract:
     def test_a_run_is_the_same_under_another_file_name(
         self, reader: HistoryReader, sample: bytes, tmp_path: Path
     ) -> None:
+        """The identity is made of the content."""
         ids = []
         for folder in ("one", "two"):
             place = tmp_path / folder
@@ -114,12 +117,14 @@ class HistoryReaderContract:
     def test_a_grown_file_keeps_its_runs(
         self, reader: HistoryReader, read: ReadAll, sample: bytes, more: bytes
     ) -> None:
+        """What was there before is the same run after."""
         before = self.run_ids(reader, read(sample))
         after = self.run_ids(reader, read(sample + more))
         assert len(after) == len(before) + 1
         assert set(before) <= set(after)
 
     def test_a_packed_file_is_the_same(self, read: ReadAll, sample: bytes) -> None:
+        """As gzip."""
         plain = [item for item in read(sample) if isinstance(item, FoundRun)]
         packed = [item for item in read(gzip.compress(sample)) if isinstance(item, FoundRun)]
         assert [each.identity for each in packed] == [each.identity for each in plain]
@@ -127,6 +132,7 @@ class HistoryReaderContract:
     def test_a_broken_line_is_counted_and_the_rest_is_read(
         self, read: ReadAll, sample: bytes
     ) -> None:
+        """One rejection, with its line and reason."""
         whole = [item for item in read(sample) if isinstance(item, FoundRun)]
         lines = sample.splitlines(keepends=True)
         lines.insert(len(lines) - 1, self.broken_line + b"\n")
@@ -141,6 +147,7 @@ class HistoryReaderContract:
     def test_junk_after_the_beginning_is_rejected_and_nothing_breaks(
         self, read: ReadAll, sample: bytes
     ) -> None:
+        """Random bytes are rows that are no runs."""
         junk = random.Random(7).randbytes(20_000)  # noqa: S311 (the same in every test run)
         try:
             items = read(sample + b"\n" + junk)
@@ -151,6 +158,7 @@ class HistoryReaderContract:
     def test_progress_ends_at_the_whole(
         self, reader: HistoryReader, sample: bytes, tmp_path: Path
     ) -> None:
+        """The last word is (total, total)."""
         file = tmp_path / "file"
         file.write_bytes(sample)
         told: list[tuple[int, int]] = []
@@ -159,6 +167,7 @@ class HistoryReaderContract:
         assert done == total > 0
 
     def test_what_is_no_file_is_an_error(self, reader: HistoryReader, tmp_path: Path) -> None:
+        """Missing, empty, a pipe, a folder, a name that cannot be."""
         (tmp_path / "empty").touch()
         os.mkfifo(tmp_path / "pipe")
         for name in ("missing", "empty", "pipe", ".", "nul\0"):

@@ -262,6 +262,7 @@ class StateStoreContract:
     # -- many at once ------------------------------------------------------------------------
 
     def test_imported_twice_is_once(self, make_store: MakeStore) -> None:
+        """Only new runs are recorded, with their OOM events, durably."""
         store = make_store()
         runs = [ended(begun_run(n), one_attempt(oom_kills=1)) for n in range(3)]
         ooms = [one_oom(run) for run in runs]
@@ -276,22 +277,26 @@ class StateStoreContract:
         again.close()
 
     def test_an_import_leaves_what_is_recorded_as_it_is(self, store: Store) -> None:
+        """No import changes a run of our own."""
         end = self.run_to_end(store, begun_run())
         assert store.add_ended([replace(end, exit_code=9)], []) == set()
         assert store.runs() == [end]
 
     def test_of_two_with_one_id_the_first_is_imported(self, store: Store) -> None:
+        """In one batch too."""
         first = ended(begun_run())
         second = ended(begun_run(), one_attempt(exit_code=7), exit_code=7)
         assert store.add_ended([first, second], []) == {first.run_id}
         assert store.runs() == [first]
 
     def test_a_run_that_still_goes_on_cannot_be_imported(self, store: Store) -> None:
+        """And then nothing of the batch is."""
         with pytest.raises(InvariantError, match="has not ended"):
             store.add_ended([ended(begun_run(1)), begun_run(2)], [])
         assert store.runs() == []
 
     def test_all_runs_come_oldest_first_page_by_page(self, store: Store) -> None:
+        """Of one workload or all, from a moment on."""
         runs = [ended(begun_run(n, key=("even", "odd")[n % 2])) for n in range(2_500)]
         store.add_ended(runs, [])
         assert list(store.each_run()) == runs
@@ -300,6 +305,7 @@ class StateStoreContract:
         assert list(store.each_run("neither")) == []
 
     def test_all_decisions_come_oldest_first(self, store: Store) -> None:
+        """Of one workload or all, from a moment on."""
         decisions = [
             replace(
                 each,
