@@ -97,7 +97,9 @@ def test_an_oom_kill_elsewhere_is_a_lower_bound_here(cli: Cli, trace: Path) -> N
     (oom,) = _json(cli("get", "ooms", "-o", "json"))
     assert oom["workload"] == "FASTQC"
     assert oom["at_least_bytes"] == oom["limit_bytes"] == 1 << 30
-    assert "at least" in cli("describe", "FASTQC").stdout
+    told = cli("describe", "FASTQC").stdout
+    assert "at least 1.00 GiB in 1 cut short" in told
+    assert "unknown: no run was limited and measured all the time" in told
 
 
 def test_one_name_of_many_as_another_workload(cli: Cli, trace: Path) -> None:

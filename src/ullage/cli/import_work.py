@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,6 +94,8 @@ def named_workload(options: ImportOptions) -> Workload | None:
 
 
 def _zone(name: str) -> tzinfo:
+    if name == "UTC":
+        return UTC  # also where the system has no list of zones
     from zoneinfo import ZoneInfo
 
     try:

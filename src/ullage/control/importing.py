@@ -61,6 +61,8 @@ class ImportTally:
     names: set[str] = field(default_factory=set)
     others_count: int = 0
     """Runs of other workloads than the one that was asked for."""
+    tried_ids: set[str] = field(default_factory=set)
+    """In a dry run: the runs that would be recorded by now."""
 
     @property
     def runs_count(self) -> int:
@@ -98,12 +100,11 @@ def import_rows(
     Raises what the archive raises; batches recorded before stay recorded.
     """
     accepted = _accepted(rows, plan, tally)
-    seen: set[str] = set()
     while batch := list(islice(accepted, BATCH_RUNS)):
         new_ids = _record(batch, plan)
         if plan.is_dry:  # what a batch would have recorded is known to the next one
-            new_ids -= seen
-            seen |= new_ids
+            new_ids -= tally.tried_ids
+            tally.tried_ids |= new_ids
         for each in batch:
             count = tally.workloads.setdefault(each.run.workload.key, WorkloadCount())
             count.runs_count += 1
