@@ -114,6 +114,8 @@ def test_a_dry_run_records_nothing(cli: Cli, trace: Path) -> None:
     assert [row["new_count"] for row in _json(done)] == [3, 1]
     assert "dry run" in done.stderr
     assert not (cli.folder / "state").exists()
+    twice = _json(cli("import", trace, trace, "--dry-run", "-o", "json"))
+    assert [(row["runs_count"], row["new_count"]) for row in twice] == [(6, 3), (2, 1)]
     cli("import", trace)
     assert [r["new_count"] for r in _json(cli("import", trace, "--dry-run", "-o", "json"))] == [
         0,
@@ -158,8 +160,10 @@ def test_errors_name_the_way_out(
     assert cli("get", "runs", "-o", "json").stdout.strip() == "[]"
 
 
-def test_a_person_sees_progress(cli: Cli, tmp_path: Path) -> None:
-    file = tmp_path / "big.txt"
+@pytest.mark.parametrize("name", ["big.txt", "[red]{0}{task.x}.txt"])
+def test_a_person_sees_progress(cli: Cli, tmp_path: Path, name: str) -> None:
+    file = tmp_path / "folder" / name
+    file.parent.mkdir()
     rows = "".join(
         TRACE.splitlines()[1].replace("000001", f"{n:06d}") + "\n" for n in range(40_000)
     )
@@ -176,7 +180,7 @@ def test_a_person_sees_progress(cli: Cli, tmp_path: Path) -> None:
     os.close(leader)
     assert process.wait(timeout=60) == 0
     assert b"%" in seen
-    assert b"big.txt" in seen
+    assert name.encode() in seen
 
 
 # -- export ----------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ def progress_bar(what: str, *, unit: str = "runs") -> Iterator[Callable[[int, in
     )
 
     columns = (
-        TextColumn(what),
+        TextColumn("{task.description}", markup=False),  # names of files are hostile
         BarColumn(),
         MofNCompleteColumn() if unit == "runs" else TaskProgressColumn(),
         TextColumn(f"{unit}, left:"),

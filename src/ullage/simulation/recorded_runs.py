@@ -196,8 +196,9 @@ def _rejected(raw: RawRuns) -> Iterator[RejectedRow]:
             RejectedRow(line=int(line), reason="unreadable_line", text=str(text or ""))
             for line, text in broken
         )
-    rows = connection.execute(
+    left_out = connection.execute(
         "SELECT line, coalesce(reason, 'duplicate_key'), left(coalesce(workload, ''), 200) "
         "FROM judged WHERE reason IS NOT NULL OR line NOT IN (SELECT line FROM kept) ORDER BY line"
-    ).fetchall()
-    yield from (RejectedRow(line=int(r[0]), reason=str(r[1]), text=str(r[2])) for r in rows)
+    )
+    while page := left_out.fetchmany(_PAGE_ROWS):
+        yield from (RejectedRow(line=int(r[0]), reason=str(r[1]), text=str(r[2])) for r in page)
