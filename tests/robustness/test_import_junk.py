@@ -35,7 +35,7 @@ def ullage_import(tmp_path: Path, ullage_bin: list[str]) -> Import:
             [sys.executable, "-m", "ullage", "import", *map(str, words)],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             **options,  # type: ignore[call-overload]
         )
 
@@ -49,7 +49,7 @@ def _rows(done: subprocess.CompletedProcess[str]) -> list[dict[str, object]]:
 
 
 def _limited() -> None:
-    size = 4 * MEMORY_MIB << 20
+    size = MEMORY_MIB << 20
     resource.setrlimit(resource.RLIMIT_DATA, (size, size))
 
 
@@ -79,6 +79,22 @@ def test_broken_lines_in_between_are_counted_and_the_rest_comes_in(
     written = (tmp_path / "out.csv").read_text().splitlines()
     assert written[0] == "file,line,reason,text"
     assert len(written) >= broken_count + 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_million_lines_with_broken_ones_among_them(ullage_import: Import, tmp_path: Path) -> None:
+    """Every line is counted, in 400 MiB of memory. Figures: benchmarks/bench_import.py."""
+    file = tmp_path / "trace.txt"
+    with file.open("w") as stream:
+        stream.write(HEADER)
+        for number in range(1_000_000):
+            stream.write(
+                "half a li\n" if number % 100 == 99 else _row(number, name=f"S{number % 9}")
+            )
+    done = ullage_import(file, "-o", "json", preexec_fn=_limited)
+    assert sum(int(str(row["new_count"])) for row in _rows(done)) == 990_000
+    assert "wrong_number_of_cells: 10,000 (first at line 101)" in done.stderr
 
 
 def test_a_line_without_an_end_is_not_kept_in_memory(ullage_import: Import, tmp_path: Path) -> None:
