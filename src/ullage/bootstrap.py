@@ -6,15 +6,17 @@ Imports are inside the functions: `ullage --help` loads none of them.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from ullage.core.workload import ControlKind, Features
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ullage.config import Settings
-    from ullage.core.ports import Booking, MemorySource, RunPolicy, Sandbox
+    from ullage.core.ports import Booking, HistoryReader, MemorySource, RunPolicy, Sandbox
     from ullage.stores.ledger import HostLedger
     from ullage.stores.state import SqliteStateStore
 
@@ -96,6 +98,68 @@ def open_store(settings: Settings, *, read_only: bool = False) -> SqliteStateSto
     from ullage.stores.state import SqliteStateStore
 
     return SqliteStateStore.open(settings.state_dir / "state.db", read_only=read_only)
+
+
+def history_readers() -> tuple[HistoryReader, ...]:
+    """Return the readers of what other systems record, in the order in which they are asked."""
+    from functools import partial
+
+    from ullage.core.workload import Run
+    from ullage.simulation.recorded_runs import RunsFileReader
+    from ullage.sources.trace_nextflow import NextflowTraceReader
+    from ullage.sources.trace_slurm import SlurmAccountingReader
+    from ullage.sources.trace_snakemake import SnakemakeBenchmarkReader
+    from ullage.sources.trace_spark import SparkEventLogReader
+    from ullage.stores.record_json import from_json
+
+    return (
+        SparkEventLogReader(),
+        RunsFileReader(partial(from_json, Run)),
+        SnakemakeBenchmarkReader(),
+        NextflowTraceReader(),
+        SlurmAccountingReader(),
+    )
+
+
+def history_reader(file: Path, format_id: str) -> HistoryReader:
+    """Return the reader called `format_id`; with "auto" the one that recognises the content.
+
+    Raises ConfigError where the file cannot be read, or nobody recognises it.
+    """
+    from ullage.core.errors import ConfigError
+    from ullage.sources.trace_text import head_of
+
+    readers = history_readers()
+    head = head_of(str(file))
+    for reader in readers:
+        if format_id == reader.format_id or (format_id == "auto" and reader.recognises(head)):
+            return reader
+    known = ", ".join(sorted(reader.format_id for reader in readers))
+    raise ConfigError(
+        f"{str(file)!a} is of no known format: name one by --format ({known}), "
+        "see docs/import-export.md for what each looks like"
+    )
+
+
+def export_formats() -> tuple[str, ...]:
+    """Return the formats in which rows can be written."""
+    from ullage.stores.export_files import WRITERS
+
+    return tuple(WRITERS)
+
+
+def export_writer(format_id: str) -> Callable[[IO[bytes], Mapping[str, str], Iterable[Any]], int]:
+    """Return what writes rows as `format_id`: (stream, columns, rows) -> number of rows."""
+    from ullage.stores.export_files import WRITERS
+
+    return WRITERS[format_id]
+
+
+def record_json(record: object) -> str:
+    """Return a record of the core as canonical JSON; what was stored has no secrets."""
+    from ullage.stores.record_json import to_json
+
+    return to_json(record)
 
 
 def open_ledger(settings: Settings) -> HostLedger:

@@ -58,6 +58,8 @@ DIMENSIONLESS = {
     "labels": "codes that stand for texts",
     "workload": "an index into the names",
     "row": "an index into the arrays",
+    "line": "ordinal of a line of a file",
+    "first_line": "ordinal of a line of a file",
 }
 """Numbers without a unit, and why."""
 

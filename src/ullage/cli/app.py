@@ -11,7 +11,9 @@ from ullage.cli.demo import demo
 from ullage.cli.describe import describe
 from ullage.cli.doctor import doctor
 from ullage.cli.explain import explain
+from ullage.cli.export import export
 from ullage.cli.get import get
+from ullage.cli.import_ import import_
 from ullage.cli.run import run
 
 app = typer.Typer(
@@ -28,6 +30,8 @@ app.command()(describe)
 app.command()(explain)
 app.command()(doctor)
 app.command()(demo)
+app.command("import")(import_)
+app.command()(export)
 app.add_typer(backtest)
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(what: str, *, unit: str = "runs") -> Iterator[Callable[[int, int], None]]:
     """Yield what shows (done, total) as a bar with the time left, if a person is looking.
 
-    No thread refreshes it: processes are forked while it is shown.
+    unit: what is counted; where it is not "runs", only its share is shown. No thread
+    refreshes it: processes are forked while it is shown.
     """
     if not sys.stderr.isatty():
         yield lambda done, total: None
@@ -22,15 +23,16 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        TaskProgressColumn,
         TextColumn,
         TimeRemainingColumn,
     )
 
     columns = (
-        TextColumn(what),
+        TextColumn("{task.description}", markup=False),  # names of files are hostile
         BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("runs, left:"),
+        MofNCompleteColumn() if unit == "runs" else TaskProgressColumn(),
+        TextColumn(f"{unit}, left:"),
         TimeRemainingColumn(),
     )
     bar = Progress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True)

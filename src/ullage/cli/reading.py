@@ -9,21 +9,25 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import typer
 
 if TYPE_CHECKING:
     from ullage.config import Settings
-    from ullage.core.ports import RunReader
+    from ullage.core.ports import RunArchive, RunReader
     from ullage.core.workload import Workload
+
+    class Record(RunReader, RunArchive, Protocol):
+        """The record, to be read."""
+
 
 EXIT_ERROR = 1
 EXIT_USAGE = 2
 
 
 @contextmanager
-def reading() -> Iterator[tuple[Settings, RunReader | None]]:
+def reading() -> Iterator[tuple[Settings, Record | None]]:
     """Yield (settings, the record), None where nothing was ever recorded.
 
     Errors of ours end the command: one line on stderr, exit 2 where a person has to change

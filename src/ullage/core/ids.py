@@ -6,12 +6,15 @@ file names.
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Iterable
 
 from ullage.core.errors import ConfigError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@+=-]{0,127}", re.ASCII)
 _RUN_ID = re.compile(r"r-[0-9a-z]{10}-[0-9a-f]{6}", re.ASCII)
+_MAX_FITTED = 400
 _BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -27,6 +30,35 @@ def check_name(name: str, *, what: str = "workload name") -> str:
             "use 1..128 letters, digits and . _ / : @ + = -, beginning with a letter or digit"
         )
     return name
+
+
+def fit_name(text: str) -> str:
+    """Return a workload name that `check_name` accepts for any text; "" where nothing is left.
+
+    A text that is allowed stays as it is. In any other, what is not allowed becomes a dash,
+    and 8 hexadecimal digits of the whole text are added: two texts never share a name.
+
+    >>> fit_name("RNASEQ:STAR_ALIGN"), fit_name("=cmd (1)")
+    ('RNASEQ:STAR_ALIGN', 'cmd-1-284d1339')
+    """
+    if _NAME.fullmatch(text) is not None and ".." not in text:
+        return text
+    kept = re.sub(r"[^A-Za-z0-9._/:@+=-]+", "-", text[:_MAX_FITTED], flags=re.ASCII)
+    kept = re.sub(r"\.{2,}", ".", kept).lstrip("._/:@+=-").rstrip("-")[:100]
+    if not text.strip():
+        return ""
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{kept}-{digest}" if kept else f"unnamed-{digest}"
+
+
+def make_imported_run_id(parts: Iterable[str]) -> str:
+    """Return the id of a run that another system recorded: the same parts, the same id.
+
+    >>> make_imported_run_id(["slurm", "1234"])
+    'i-3660a361b2024f3a9ad6'
+    """
+    joined = b"\0".join(part.encode("utf-8", "surrogatepass") for part in parts)
+    return f"i-{hashlib.sha256(joined).hexdigest()[:20]}"
 
 
 def make_run_id(*, epoch_ms: int, entropy: bytes) -> str:

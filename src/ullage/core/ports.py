@@ -7,11 +7,12 @@ adapters.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from ullage.core.decision import Recommendation, RunDecision, RunQuestion
+from ullage.core.recorded import FoundRun, ReadOptions, RejectedRow
 from ullage.core.spending import Spending
 from ullage.core.telemetry import MemoryReading, OomEvent, PressureState, SampleSeries
 from ullage.core.workload import Attempt, ControlKind, Run, Workload
@@ -198,4 +199,53 @@ class Booking(Protocol):
 
     def release(self) -> None:
         """Give the booking back."""
+        ...
+
+
+class HistoryReader(Protocol):
+    """Reads one kind of file in which another system recorded runs. One method does the work."""
+
+    @property
+    def format_id(self) -> str:
+        """Return what `--format` calls it."""
+        ...
+
+    def recognises(self, head: bytes) -> bool:
+        """Say whether a file that begins with `head` (unpacked) is of this kind."""
+        ...
+
+    def read(
+        self, path: str, *, options: ReadOptions, tell: Callable[[int, int], None]
+    ) -> Iterator[FoundRun | RejectedRow]:
+        """Yield what the file holds, row by row, in bounded memory; broken rows are rejected.
+
+        `tell(done, total)` is called now and then. ConfigError if the file cannot be read.
+        """
+        ...
+
+
+class RunArchive(Protocol):
+    """Takes runs over that ended elsewhere, and gives all that is recorded away."""
+
+    def known_run_ids(self, run_ids: Sequence[str]) -> set[str]:
+        """Return those of `run_ids` that are recorded."""
+        ...
+
+    def add_ended(self, runs: Sequence[Run], ooms: Iterable[OomEvent]) -> set[str]:
+        """Record ended runs in one transaction, without those that are recorded already.
+
+        Returns the ids of the new ones; `ooms` of the others are left out with them.
+        """
+        ...
+
+    def each_run(
+        self, workload_key: str | None = None, *, since: datetime | None = None
+    ) -> Iterator[Run]:
+        """Yield runs that started at `since` or later, oldest first, in bounded memory."""
+        ...
+
+    def each_decision(
+        self, workload_key: str | None = None, *, since: datetime | None = None
+    ) -> Iterator[RunDecision]:
+        """Yield decisions asked for at `since` or later, oldest first, in bounded memory."""
         ...

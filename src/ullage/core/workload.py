@@ -27,6 +27,8 @@ class ControlKind(StrEnum):
     CGROUP1 = "cgroup1"
     CGROUP2 = "cgroup2"
     OBSERVE = "observe"
+    IMPORTED = "imported"
+    """Another system ran, measured and limited it; `ullage import` told us."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

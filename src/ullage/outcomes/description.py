@@ -90,7 +90,7 @@ def description_text(description: Mapping[str, Any]) -> list[str]:
 def _cost(description: Mapping[str, Any]) -> str:
     reserved, used = description["reserved_byte_seconds"], description["used_byte_seconds"]
     if reserved is None or used is None:
-        return "unknown: no run was limited yet"
+        return "unknown: no run was limited and measured all the time yet"
     share = f" ({used / reserved * 100:.0f} %)" if reserved > 0 else ""
     return (
         f"{format_gib_hours(reserved)} reserved, {format_gib_hours(used)} used{share}; "

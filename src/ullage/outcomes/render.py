@@ -113,11 +113,12 @@ def _csv(table: Table) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(table.columns)
     for row in table.rows:
-        writer.writerow([_csv_cell(plain(row.get(name))) for name in table.columns])
+        writer.writerow([csv_cell(plain(row.get(name))) for name in table.columns])
     return stream.getvalue()
 
 
-def _csv_cell(value: str | int | float | None) -> str | int | float:
+def csv_cell(value: str | int | float | None) -> str | int | float:
+    """Return a value as a cell of a CSV; a text that a spreadsheet would run gets a quote first."""
     if value is None:
         return ""
     if not isinstance(value, str):

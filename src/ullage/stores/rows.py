@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from ullage.core.decision import RunDecision
 from ullage.core.errors import DataError, InvariantError
@@ -41,6 +42,15 @@ def instant(at_us: int) -> datetime:
     return _EPOCH + timedelta(microseconds=at_us)
 
 
+_masked_again = lru_cache(maxsize=4_096)(mask_text)
+"""For texts that come again with every run of a workload: an import may bring a million."""
+
+
+@lru_cache(maxsize=4_096)
+def _command_json(command: tuple[str, ...]) -> str:
+    return to_json(mask_command(command))
+
+
 # -- masking -------------------------------------------------------------------------------
 
 
@@ -49,7 +59,9 @@ def masked_features(features: Features) -> Features:
     return replace(
         features,
         labels=mask_labels(features.labels),
-        sources=dict(zip(features.sources, map(mask_text, features.sources.values()), strict=True)),
+        sources=dict(
+            zip(features.sources, map(_masked_again, features.sources.values()), strict=True)
+        ),
     )
 
 
@@ -66,8 +78,8 @@ def run_row(run: Run, *, owner: str) -> Row:
     """Return the row of `run`, secrets masked."""
     return end_row(run) | {
         "workload_key": run.workload.key,
-        "key_reason": _text(mask_text(run.workload.key_reason)),
-        "command_json": to_json(mask_command(run.workload.command)),
+        "key_reason": _text(_masked_again(run.workload.key_reason)),
+        "command_json": _command_json(run.workload.command),
         "started_at_us": instant_us(run.started_at),
         "features_json": to_json(masked_features(run.features)),
         "control": str(run.control),
@@ -84,8 +96,8 @@ def end_row(run: Run) -> Row:
         "known_at_us": None if run.known_at is None else instant_us(run.known_at),
         "outcome": None if run.outcome is None else str(run.outcome),
         "exit_code": run.exit_code,
-        "expert_costs_gbh_json": to_json(costs_gbh),
-        "spent_prob_json": to_json(run.spent_prob),
+        "expert_costs_gbh_json": to_json(costs_gbh) if costs_gbh else "{}",
+        "spent_prob_json": to_json(run.spent_prob) if run.spent_prob else "[]",
         "first_oom_prob": run.first_oom_prob,
     }
 

@@ -1,4 +1,5 @@
-"""The durable record in one SQLite file: implements core.ports.StateStore and RunReader.
+"""The durable record in one SQLite file: implements core.ports.StateStore, RunReader
+and RunArchive.
 
 Write-ahead log with a sync at every commit, so that what a method has returned from survives
 kill -9 and a power cut; readers and writers in several processes at once. Nothing here ever
@@ -9,7 +10,7 @@ names the way out. Not here: the tables (`stores.schema`), rows (`stores.rows`),
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from ullage.core.errors import DataError, InvariantError, PermanentError
 from ullage.core.spending import RECENT_RUNS, Spending
 from ullage.core.telemetry import OomEvent, SampleSeries
 from ullage.core.workload import Attempt, Outcome, Run, Workload
-from ullage.stores import rows, sqlite
+from ullage.stores import archive, rows, sqlite
 from ullage.stores.opening import SETTING, open_reader, open_writer
 from ullage.stores.record_json import from_json
 from ullage.stores.sample_blob import pack_samples, unpack_samples
@@ -178,6 +179,23 @@ class SqliteStateStore:
                     _close_envelope(execute, row)
         return closed
 
+    def known_run_ids(self, run_ids: Sequence[str]) -> set[str]:
+        """Return those of `run_ids` that are recorded."""
+        with self._reading() as execute:
+            return archive.known_run_ids(execute, run_ids)
+
+    def add_ended(self, runs: Sequence[Run], ooms: Iterable[OomEvent]) -> set[str]:
+        """Record ended runs in one transaction, without those that are recorded already.
+
+        Returns the ids of the new ones; `ooms` of the others are left out with them.
+        InvariantError for a run that has not ended.
+        """
+        with (
+            sqlite.translated(self._path, setting=SETTING),
+            sqlite.transaction(self._connection),
+        ):
+            return archive.add_ended(self._connection, runs, ooms)
+
     # -- reading ---------------------------------------------------------------------------
 
     def runs(self, workload_key: str | None = None, *, limit: int | None = None) -> list[Run]:
@@ -244,6 +262,18 @@ class SqliteStateStore:
             query = "SELECT packed FROM samples WHERE run_id = :run_id AND attempt = :attempt"
             row = execute(query, {"run_id": run_id, "attempt": attempt}).fetchone()
         return SampleSeries() if row is None else unpack_samples(row["packed"])
+
+    def each_run(
+        self, workload_key: str | None = None, *, since: datetime | None = None
+    ) -> Iterator[Run]:
+        """Yield runs that started at `since` or later, oldest first, in bounded memory."""
+        return archive.each_run(self._reading, workload_key, since)
+
+    def each_decision(
+        self, workload_key: str | None = None, *, since: datetime | None = None
+    ) -> Iterator[RunDecision]:
+        """Yield decisions asked for at `since` or later, oldest first, in bounded memory."""
+        return archive.each_decision(self._reading, workload_key, since)
 
     def counts(self) -> dict[str, int]:
         """Return how much is recorded: workloads, runs, attempts, decisions, OOM events."""

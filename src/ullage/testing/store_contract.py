@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from ullage.core.decision import RunDecision
 from ullage.core.errors import InvariantError
-from ullage.core.ports import RunReader, StateStore
+from ullage.core.ports import RunArchive, RunReader, StateStore
 from ullage.core.spending import Spending
 from ullage.core.telemetry import SampleSeries
 from ullage.core.units import GIB
@@ -30,8 +30,8 @@ _ANY = settings(
 )
 
 
-class Store(StateStore, RunReader, Protocol):
-    """Both halves of one store."""
+class Store(StateStore, RunReader, RunArchive, Protocol):
+    """All that one store does."""
 
 
 MakeStore = Callable[[], Store]
@@ -258,6 +258,68 @@ class StateStoreContract:
         run = begun_run(number, decision_id=decision.decision_id)
         store.begin_run(run, decision, owner="somebody")
         assert store.decision(decision.decision_id) == decision
+
+    # -- many at once ------------------------------------------------------------------------
+
+    def test_imported_twice_is_once(self, make_store: MakeStore) -> None:
+        """Only new runs are recorded, with their OOM events, durably."""
+        store = make_store()
+        runs = [ended(begun_run(n), one_attempt(oom_kills=1)) for n in range(3)]
+        ooms = [one_oom(run) for run in runs]
+        assert store.add_ended(runs[:2], ooms) == {run.run_id for run in runs[:2]}
+        assert store.add_ended(runs, ooms) == {runs[2].run_id}
+        assert store.add_ended(runs, ooms) == set()
+        store.close()
+        again = make_store()
+        assert again.runs() == list(reversed(runs))
+        assert len(again.ooms()) == 3
+        assert again.known_run_ids([runs[0].run_id, "r-other"]) == {runs[0].run_id}
+        again.close()
+
+    def test_an_import_leaves_what_is_recorded_as_it_is(self, store: Store) -> None:
+        """No import changes a run of our own."""
+        end = self.run_to_end(store, begun_run())
+        assert store.add_ended([replace(end, exit_code=9)], []) == set()
+        assert store.runs() == [end]
+
+    def test_of_two_with_one_id_the_first_is_imported(self, store: Store) -> None:
+        """In one batch too."""
+        first = ended(begun_run())
+        second = ended(begun_run(), one_attempt(exit_code=7), exit_code=7)
+        assert store.add_ended([first, second], []) == {first.run_id}
+        assert store.runs() == [first]
+
+    def test_a_run_that_still_goes_on_cannot_be_imported(self, store: Store) -> None:
+        """And then nothing of the batch is."""
+        with pytest.raises(InvariantError, match="has not ended"):
+            store.add_ended([ended(begun_run(1)), begun_run(2)], [])
+        assert store.runs() == []
+
+    def test_all_runs_come_oldest_first_page_by_page(self, store: Store) -> None:
+        """Of one workload or all, from a moment on."""
+        runs = [ended(begun_run(n, key=("even", "odd")[n % 2])) for n in range(2_500)]
+        store.add_ended(runs, [])
+        assert list(store.each_run()) == runs
+        assert list(store.each_run("odd")) == runs[1::2]
+        assert list(store.each_run(since=runs[2_400].started_at)) == runs[2_400:]
+        assert list(store.each_run("neither")) == []
+
+    def test_all_decisions_come_oldest_first(self, store: Store) -> None:
+        """Of one workload or all, from a moment on."""
+        decisions = [
+            replace(
+                each,
+                question=replace(each.question, asked_at=START + timedelta(minutes=number)),
+            )
+            for number, each in enumerate(
+                one_decision(f"d-{n}", key=("even", "odd")[n % 2]) for n in range(1_100)
+            )
+        ]
+        for each in decisions:
+            store.add_decision(each)
+        assert list(store.each_decision()) == decisions
+        assert list(store.each_decision("odd")) == decisions[1::2]
+        assert list(store.each_decision(since=START + timedelta(minutes=1_098))) == decisions[-2:]
 
 
 _numbers = count(10**6)
