@@ -14,7 +14,7 @@ import pytest
 
 from conftest import Cli
 
-DATA_SETTING = "ULLAGE_RUNS_DATA"
+DATA_SETTING = "ULLAGE_DATA_DIR"
 DATA = os.environ.get(DATA_SETTING)
 TRACE = """task_id\thash\tname\tstatus\texit\tsubmit\trealtime\tpeak_rss\tmemory
 1\tab/000001\tSTAR (a)\tCOMPLETED\t0\t2026-02-09 14:44:43.053\t4s\t1.2 GB\t2 GB
