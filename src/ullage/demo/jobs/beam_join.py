@@ -2,19 +2,25 @@
 
 import argparse
 import csv
+from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
 from beam_worker import pipeline
 
 
-def keyed(line, column):
+def keyed(line: str, column: int) -> tuple[str, list[str]]:
     """Return (the cell in `column`, the row) of a CSV line."""
     cells = next(csv.reader([line]))
     return cells[column], cells
 
 
-def joined(item):
-    """Return (year built, one) for each flight of an aircraft that is known."""
+Row = list[str]
+
+
+def joined(
+    item: tuple[str, dict[str, Iterable[Row]]],
+) -> Iterator[tuple[str, tuple[Row, Row]]]:
+    """Yield (year built, (flight, aircraft)) for each flight of an aircraft that is known."""
     _, sides = item
     planes, flights = list(sides["planes"]), list(sides["flights"])
     for plane in planes:

@@ -2,18 +2,21 @@
 
 import argparse
 import csv
+from collections.abc import Iterator
 
 import apache_beam as beam
 from beam_worker import pipeline
 
 
-def flight_of(line):
+def flight_of(line: str) -> tuple[tuple[str, str], list[str]]:
     """Return ((origin, hour), the row) of a CSV line."""
     cells = next(csv.reader([line]))
     return (cells[12], cells[-1]), cells
 
 
-def late_flights(line, flights):
+def late_flights(
+    line: str, flights: dict[tuple[str, str], list[list[str]]]
+) -> Iterator[tuple[str, int]]:
     """Return the origin and how many flights left late in this hour of bad sight."""
     cells = next(csv.reader([line]))
     late = [row for row in flights.get((cells[0], cells[-1]), ()) if row[5].isdigit()]
