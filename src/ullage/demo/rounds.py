@@ -23,11 +23,11 @@ from typing import Any
 from ullage.core.errors import PermanentError
 from ullage.core.units import MIB, format_quantity
 
-LANES = 2
+LANES = 3
 """Jobs side by side; the runs of one job follow each other, so that each learns from the last."""
 
-PIPELINE_MONTHS = (1, 3, 2, 5)
-COMMAND_MONTHS = (1, 3, 2, 5, 4, 8, 6, 12)
+PIPELINE_MONTHS = (1, 4, 2)
+COMMAND_MONTHS = (1, 3, 2, 6, 4, 12)
 """How many months of data each run of a job gets, in this order."""
 
 
