@@ -32,6 +32,11 @@ setup: $(STAMPS)/ullage ## build .venv with .venv/bin/ullage
 run: setup $(BEAM_VENV)/.stamps/demo ## set-up, then a live demonstration on real data (about a minute)
 	@$(BEAM_VENV)/bin/ullage demo
 
+.PHONY: picture
+picture: setup $(BEAM_VENV)/.stamps/demo ## docs/pictures/demo.svg anew, from a real run of the demonstration
+	@$(BEAM_VENV)/bin/ullage demo >$(STAMPS)/demo.txt
+	@$(BIN)/python docs/pictures/draw_terminal.py $(STAMPS)/demo.txt docs/pictures/demo.svg "make run"
+
 .PHONY: test
 test: setup lint ## set-up, lint, types, import layers, and all tests
 	@$(BIN)/pytest $(PYTEST_ARGS)
@@ -63,7 +68,7 @@ dist: setup ## build the wheel and the source archive into dist/
 	@$(BIN)/python -m hatchling build --clean
 
 .PHONY: test-beam
-test-beam: $(BEAM_VENV)/.stamps/ullage ## the opt-in lane: real Apache Beam pipelines (own .venv-beam)
+test-beam: $(BEAM_VENV)/.stamps/demo ## the opt-in lane: real Apache Beam pipelines (own .venv-beam)
 	@$(BEAM_VENV)/bin/pytest -m beam $(PYTEST_ARGS)
 
 .PHONY: requirements

@@ -64,7 +64,7 @@ PIPELINES = (
     ),
     Job(
         name="beam_skewed_group",
-        naive_limit_bytes=384 * MIB,
+        naive_limit_bytes=320 * MIB,
         months=PIPELINE_MONTHS,
         is_pipeline=True,
     ),

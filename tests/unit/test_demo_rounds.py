@@ -1,0 +1,42 @@
+"""demo.rounds: jobs side by side, each with its runs in order; one failure ends all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from ullage.core.errors import PermanentError
+from ullage.demo import rounds
+from ullage.demo.rounds import Job, JobRun
+
+JOBS = tuple(Job(name=name, naive_limit_bytes=1, months=(1, 2, 3)) for name in "abcde")
+
+
+def _runs(job: Job) -> Iterator[JobRun]:
+    for months in job.months:
+        yield JobRun(job=job.name, months=months, result={"outcome": "ok"})
+
+
+def test_runs_of_a_job_follow_each_other_and_jobs_keep_their_order() -> None:
+    told: list[JobRun] = []
+    done = rounds._side_by_side(JOBS, _runs, told.append)
+    assert [(run.job, run.months) for run in done] == [(j, m) for j in "abcde" for m in (1, 2, 3)]
+    assert sorted((run.job, run.months) for run in told) == [(r.job, r.months) for r in done]
+
+
+def test_a_job_that_fails_ends_the_others() -> None:
+    def runs(job: Job) -> Iterator[JobRun]:
+        if job.name == "a":
+            raise PermanentError("no")
+        yield from _runs(job)
+
+    with pytest.raises(PermanentError, match="no"):
+        rounds._side_by_side(JOBS, runs, lambda run: None)
+
+
+def test_without_beam_there_are_plain_commands_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounds.importlib.util, "find_spec", lambda name: None)
+    assert rounds.jobs_here() == rounds.COMMANDS
+    monkeypatch.setattr(rounds.importlib.util, "find_spec", lambda name: name)
+    assert len(rounds.jobs_here()) == 5
