@@ -42,15 +42,30 @@ class SandboxFactory:
     """
 
     def __init__(self) -> None:
-        from ullage.actuators.cgroup1 import find_parent
+        from ullage.actuators import cgroup1, cgroup2
 
-        self.parent, self.reason = find_parent()
-        self.control = ControlKind.OBSERVE if self.parent is None else ControlKind.CGROUP1
+        self.control = ControlKind.CGROUP1
+        self.parent, self.reason = cgroup1.find_parent()
+        if self.parent is not None:
+            return
+        self.control = ControlKind.CGROUP2
+        self.parent, reason = cgroup2.find_parent()
+        if self.parent is not None:
+            self.reason = ""
+            return
+        self.control = ControlKind.OBSERVE
+        self.reason = f"{self.reason}; {reason}"
 
     def make(self, name: str) -> tuple[Sandbox, Callable[[int], MemorySource]]:
         """Return a sandbox that is not created yet, and how to open its source."""
         if self.parent is None:
             return self._observing()
+        if self.control is ControlKind.CGROUP2:
+            from ullage.actuators.cgroup2 import Cgroup2Sandbox
+            from ullage.sources.cgroup2 import Cgroup2Source
+
+            second = Cgroup2Sandbox(self.parent, name)
+            return second, lambda pid: Cgroup2Source(second.path)
         from ullage.actuators.cgroup1 import Cgroup1Sandbox
         from ullage.sources.cgroup1 import Cgroup1Source
 
@@ -73,12 +88,15 @@ class SandboxFactory:
 
 def read_memory() -> tuple[int, int]:
     """Return (available_bytes, total_bytes) of the host, enclosing cgroups included."""
-    from ullage.actuators.cgroup1 import enclosing_room_bytes, find_parent
+    from ullage.actuators import cgroup1, cgroup2
     from ullage.sources.host import read_host_memory
 
     available_bytes, total_bytes = read_host_memory()
-    parent, _ = find_parent()
-    room_bytes = None if parent is None else enclosing_room_bytes(parent)
+    sandboxes = SandboxFactory()
+    room_bytes = None
+    if sandboxes.parent is not None:
+        version = cgroup2 if sandboxes.control is ControlKind.CGROUP2 else cgroup1
+        room_bytes = version.enclosing_room_bytes(sandboxes.parent)
     return (
         available_bytes if room_bytes is None else min(available_bytes, room_bytes)
     ), total_bytes

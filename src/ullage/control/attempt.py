@@ -181,7 +181,7 @@ class AttemptWatch:
                 if pid_fd in ready:
                     return process.wait()
                 for fd in wake_fds.intersection(ready):
-                    os.read(fd, 8)
+                    os.read(fd, 4096)
                 self._read()
                 now_s = self._clock.monotonic_s()
                 if self._growth is not None and now_s >= rebook_s:
