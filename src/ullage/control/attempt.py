@@ -13,7 +13,7 @@ from datetime import timedelta
 from ullage.control.growth import Envelope, Growth
 from ullage.control.launch import shell_exit_code, start_command
 from ullage.control.meter import Meter
-from ullage.control.signals import ENDING, SignalQueue
+from ullage.control.signals import ENDING, ReceivedSignal, SignalQueue
 from ullage.core.errors import PermanentError
 from ullage.core.ports import Booking, Clock, MemorySource, Sandbox
 from ullage.core.telemetry import PressureState, SampleSeries
@@ -177,8 +177,10 @@ class AttemptWatch:
             while True:
                 ready = [fd for fd, _ in poll.poll(self._period_ms())]
                 if self._signals.fd in ready:  # first: it may be why the command has ended
-                    self._on_signal(process)
+                    self._on_signal(process, self._signals.next())
                 if pid_fd in ready:
+                    for received in self._signals.rest():
+                        self._on_signal(process, received)
                     return process.wait()
                 for fd in wake_fds.intersection(ready):
                     os.read(fd, 4096)
@@ -251,8 +253,7 @@ class AttemptWatch:
             self._source.close()
         self._source = None
 
-    def _on_signal(self, process: subprocess.Popen[bytes]) -> None:
-        received = self._signals.next()
+    def _on_signal(self, process: subprocess.Popen[bytes], received: ReceivedSignal) -> None:
         if received.number in ENDING:
             self._endings += 1
             if self._growth is not None:

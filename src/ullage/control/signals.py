@@ -28,6 +28,8 @@ ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT
 _SI_KERNEL = 0x80
 """si_code of a signal that the kernel sent, here: the terminal (Linux, sigaction(2))."""
 _RECORD = struct.Struct("=ii")
+_MARK = signal.SIGRTMIN
+"""Sent to ourselves: the kernel hands out every pending standard signal before it (signal(7))."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,7 @@ class SignalQueue:
 
     def __init__(self) -> None:
         taken = {sig for sig in FORWARDED if signal.getsignal(sig) is not signal.SIG_IGN}
+        taken.add(_MARK)
         self._old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, taken)
         self.fd, self._write_fd = os.pipe()
         threading.Thread(target=self._wait, args=(taken,), name="signals", daemon=True).start()
@@ -58,6 +61,18 @@ class SignalQueue:
         """Return the oldest queued signal; call when `fd` is readable."""
         number, code = _RECORD.unpack(os.read(self.fd, _RECORD.size))
         return ReceivedSignal(number=number, is_from_terminal=code == _SI_KERNEL)
+
+    def rest(self) -> list[ReceivedSignal]:
+        """Return all signals that have been sent until now, also those still on their way.
+
+        Ctrl-C reaches the command and us at once; the command may be dead before our
+        thread has handed the signal on.
+        """
+        os.kill(os.getpid(), _MARK)
+        received: list[ReceivedSignal] = []
+        while (one := self.next()).number != _MARK:
+            received.append(one)
+        return received
 
     def _wait(self, taken: set[signal.Signals]) -> None:
         while True:
