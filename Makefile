@@ -71,6 +71,10 @@ dist: setup ## build the wheel and the source archive into dist/
 test-beam: $(BEAM_VENV)/.stamps/demo ## the opt-in lane: real Apache Beam pipelines (own .venv-beam)
 	@$(BEAM_VENV)/bin/pytest -m beam $(PYTEST_ARGS)
 
+.PHONY: test-cgroup2
+test-cgroup2: setup ## the slow lane: cgroup v2 on a real kernel in QEMU (Debian; about five minutes)
+	@tests/qemu/run.sh $(CURDIR)/$(BIN)/python tests/contract/test_cgroup2.py tests/e2e/test_run_cgroup2.py $(PYTEST_ARGS)
+
 .PHONY: requirements
 requirements: setup ## compile requirements/*.in anew, newest versions, with hashes
 	@$(COMPILE) pyproject.toml --output-file requirements/base.txt
