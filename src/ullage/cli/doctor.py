@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    from ullage.bootstrap import SandboxFactory
     from ullage.config import Settings
 
 
@@ -65,18 +66,42 @@ def _memory_control() -> Finding:
 
     sandboxes = SandboxFactory()
     if not sandboxes.reason:
-        return Finding(
-            name="memory control",
-            is_well=True,
-            words=f"cgroup v1, new cgroups go below {sandboxes.parent}: limits, growth, waiting",
-        )
+        return Finding(name="memory control", is_well=True, words=_how(sandboxes))
+    way_out, nothing_to_have = _way_out()
     return Finding(
         name="memory control",
-        is_well=False,
+        is_well=nothing_to_have,
         words=f"observe-only: {sandboxes.reason}",
-        way_out="run as root on a host with the cgroup v1 memory controller, for example: "
-        "sudo env PATH=$PATH ullage run -- CMD",
+        way_out=way_out,
     )
+
+
+def _how(sandboxes: SandboxFactory) -> str:
+    from ullage.core.workload import ControlKind
+
+    place = f"new cgroups go below {sandboxes.parent}"
+    if sandboxes.control is ControlKind.CGROUP2:
+        return f"cgroup v2, {place}: limits, growth, slowing down (memory.high; v2 has no waiting)"
+    return f"cgroup v1, {place}: limits, growth, waiting"
+
+
+def _way_out() -> tuple[str, bool]:
+    """Return the command that gives more, and whether there is nothing to be had here at all."""
+    import os
+    import shutil
+    import sys
+
+    if sys.platform != "linux":
+        return "limits need a Linux kernel: a Linux host, a container, or WSL 2", True
+    if os.path.exists("/.dockerenv") or os.path.exists("/run/.containerenv"):
+        return (
+            "make `ullage run` the container's first process, and its cgroup writable: docker run "
+            "--security-opt writable-cgroups=true (28 or newer), podman run --security-opt "
+            "unmask=/sys/fs/cgroup"
+        ), False
+    if os.geteuid() != 0 and shutil.which("systemd-run"):
+        return "systemd-run --user --scope -p Delegate=yes -- ullage run -- CMD", False
+    return "run as root, for example: sudo env PATH=$PATH ullage run -- CMD", False
 
 
 def _host_memory() -> Finding:
