@@ -27,6 +27,8 @@ from ullage.core.recorded import (
 )
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
+_WRITTEN_S = NOW.timestamp() - 3600
+"""When every file of this suite was written: where rows have no time of their own, it counts."""
 Item = FoundRun | RejectedRow
 ReadAll = Callable[[bytes], list[Item]]
 
@@ -65,6 +67,7 @@ class HistoryReaderContract:
         def read_all(content: bytes, name: str = "file") -> list[Item]:
             file = tmp_path / name
             file.write_bytes(content)
+            os.utime(file, (_WRITTEN_S, _WRITTEN_S))
             return list(reader.read(str(file), options=ReadOptions(), tell=silent))
 
         return read_all
