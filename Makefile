@@ -9,6 +9,7 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { echo "$$name"; break; }; done)
 PYTEST_ARGS ?=
+CGROUP2_TESTS := tests/contract/test_cgroup2.py tests/e2e/test_run_cgroup2.py
 
 PIP := -m pip --disable-pip-version-check --quiet
 HASHED := install --require-hashes --no-deps
@@ -72,8 +73,9 @@ test-beam: $(BEAM_VENV)/.stamps/demo ## the opt-in lane: real Apache Beam pipeli
 	@$(BEAM_VENV)/bin/pytest -m beam $(PYTEST_ARGS)
 
 .PHONY: test-cgroup2
-test-cgroup2: setup ## the slow lane: cgroup v2 on a real kernel in QEMU (Debian; about five minutes)
-	@tests/qemu/run.sh $(CURDIR)/$(BIN)/python tests/contract/test_cgroup2.py tests/e2e/test_run_cgroup2.py $(PYTEST_ARGS)
+test-cgroup2: setup ## the slow lane: cgroup v2 on a real kernel in QEMU, as root and as a user (Debian; about five minutes)
+	@tests/qemu/run.sh $(CURDIR)/$(BIN)/python $(CGROUP2_TESTS) $(PYTEST_ARGS)
+	@tests/qemu/run.sh --user-scope $(CURDIR)/$(BIN)/python $(CGROUP2_TESTS) $(PYTEST_ARGS)
 
 .PHONY: requirements
 requirements: setup ## compile requirements/*.in anew, newest versions, with hashes

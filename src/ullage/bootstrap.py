@@ -87,19 +87,19 @@ class SandboxFactory:
 
 
 def read_memory() -> tuple[int, int]:
-    """Return (available_bytes, total_bytes) of the host, enclosing cgroups included."""
+    """Return (available_bytes, total_bytes) of the host, or of the limited cgroup around us."""
     from ullage.actuators import cgroup1, cgroup2
     from ullage.sources.host import read_host_memory
 
     available_bytes, total_bytes = read_host_memory()
     sandboxes = SandboxFactory()
-    room_bytes = None
     if sandboxes.parent is not None:
         version = cgroup2 if sandboxes.control is ControlKind.CGROUP2 else cgroup1
         room_bytes = version.enclosing_room_bytes(sandboxes.parent)
-    return (
-        available_bytes if room_bytes is None else min(available_bytes, room_bytes)
-    ), total_bytes
+        limit_bytes = version.enclosing_limit_bytes(sandboxes.parent)
+        if room_bytes is not None and limit_bytes is not None:
+            return min(available_bytes, room_bytes), min(total_bytes, limit_bytes)
+    return available_bytes, total_bytes
 
 
 def measure_features(argv: Sequence[str], cwd: str, given: Sequence[str]) -> Features:

@@ -52,7 +52,8 @@ class Settings:
     """Share of the host's memory that runs never book: what the rest of the host needs."""
 
     reserve_min_bytes: int = GIB
-    """Least reserve in bytes: 5 % of a small host is too little to stay reachable."""
+    """Least reserve in bytes: 5 % of a small host is too little to stay reachable. On hosts and
+    in containers below 8 GiB one part in eight of the memory is enough."""
 
     poll_s: float = 0.05
     """Seconds between two readings of a quiet run: 21 us each, far below 0.5 % of a core."""

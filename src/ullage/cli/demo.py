@@ -94,9 +94,10 @@ def _tell(run: JobRun) -> None:
     limit_bytes, peak_bytes = attempt["final_limit_bytes"], attempt["peak_bytes"]
     verdict = "ok" if run.is_ok else "OOM-KILLED"
     raises = f", raised {run.result['raises']}x" if run.result["raises"] else ""
+    months = "month " if run.months == 1 else "months"
     limit = "no limit" if limit_bytes is None else format_bytes(limit_bytes)
     typer.echo(
-        f"  {run.job:<17} {run.months:>2} months  {_bar(peak_bytes, limit_bytes)} "
+        f"  {run.job:<17} {run.months:>2} {months}  {_bar(peak_bytes, limit_bytes)} "
         f"need {format_bytes(peak_bytes):>8} of {limit:>8}  {verdict}{raises}"
     )
     sys.stdout.flush()

@@ -92,13 +92,16 @@ def _question(
     """Return what `ullage run` would ask now; features not given are the latest run's."""
     from ullage import bootstrap
     from ullage.core.allocation import FLOOR_BYTES, Bounds, Prices
+    from ullage.core.booking import reserve_bytes
     from ullage.core.decision import RunQuestion
     from ullage.core.workload import Features
 
     last, given = runs[0].features, bootstrap.measure_features([], "/", features)
     named = {*given.numbers, *given.labels}
     available_bytes, total_bytes = bootstrap.read_memory()
-    reserve_bytes = max(settings.reserve_min_bytes, int(settings.reserve_ratio * total_bytes))
+    reserved_bytes = reserve_bytes(
+        total_bytes, ratio=settings.reserve_ratio, min_bytes=settings.reserve_min_bytes
+    )
     return RunQuestion(
         workload_key=runs[0].workload.key,
         asked_at=bootstrap.SystemClock().now(),
@@ -108,7 +111,7 @@ def _question(
             sources=dict.fromkeys((*last.numbers, *last.labels), "as in the latest run")
             | dict(given.sources),
         ),
-        bounds=Bounds(ceiling_bytes=max(FLOOR_BYTES, available_bytes - reserve_bytes)),
+        bounds=Bounds(ceiling_bytes=max(FLOOR_BYTES, available_bytes - reserved_bytes)),
         attempts_left=retries,
         can_grow=can_grow,
         failure_budget_ratio=settings.failure_budget_ratio,
