@@ -284,6 +284,13 @@ class SampleArchive(Protocol):
         """
         ...
 
+    def dropped_attempts_count(
+        self, workload_key: str | None = None, *, since: datetime | None = None
+    ) -> int:
+        """Return of how many attempts, of runs that started at `since` or later, the samples
+        were given up."""
+        ...
+
     def segments_report(self) -> SegmentsReport:
         """Verify what was moved, and count it."""
         ...

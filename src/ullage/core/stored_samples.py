@@ -103,7 +103,9 @@ class SegmentsReport:
     foreign: tuple[str, ...] = ()
 
 
-def absolute_us(started_us: NDArray[np.int64], elapsed_ms: NDArray[np.float64]) -> NDArray[np.int64]:
+def absolute_us(
+    started_us: NDArray[np.int64], elapsed_ms: NDArray[np.float64]
+) -> NDArray[np.int64]:
     """Return when samples were taken: the start of their attempt and what has passed since.
 
     elapsed_ms comes from a clock that never jumps, so samples never change places when the
@@ -116,4 +118,5 @@ def absolute_us(started_us: NDArray[np.int64], elapsed_ms: NDArray[np.float64]) 
     with np.errstate(over="ignore", invalid="ignore"):
         span_us = np.nan_to_num(elapsed_ms * 1000.0, nan=0.0, posinf=_MOST_US, neginf=-_MOST_US)
     whole_us = np.rint(np.clip(span_us, -_MOST_US, _MOST_US)).astype(np.int64)
-    return np.clip(started_us + whole_us, EARLIEST_US, LATEST_US)
+    at_us: NDArray[np.int64] = np.clip(started_us + whole_us, EARLIEST_US, LATEST_US)
+    return at_us

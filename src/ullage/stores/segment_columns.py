@@ -69,6 +69,8 @@ def unpack_columns(blob: bytes) -> SampleColumns:
 
 def joined(parts: list[SampleColumns]) -> SampleColumns:
     """Return the samples of all parts, one after another."""
+    if len(parts) == 1:
+        return parts[0]
     return SampleColumns(
         elapsed_ms=np.concatenate([part.elapsed_ms for part in parts] or [np.zeros(0)]),
         need_bytes=_longs([part.need_bytes for part in parts]),

@@ -154,10 +154,13 @@ class SegmentFolder:
             raise DataError(f"{path} cannot be read ({error.strerror})") from error
         if size_bytes != written.file_bytes:
             raise DataError(
-                f"{path} is damaged: {size_bytes:,} bytes of it, {written.file_bytes:,} were written"
+                f"{path} is damaged: it has {size_bytes:,} bytes, {written.file_bytes:,} were "
+                "written"
             )
         if sha256 != written.sha256:
-            raise DataError(f"{path} is damaged or another file: its sha256 is not the recorded one")
+            raise DataError(
+                f"{path} is damaged or another file: its sha256 is not the recorded one"
+            )
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

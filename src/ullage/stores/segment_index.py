@@ -88,9 +88,10 @@ def workload_places(
 ) -> list[Place]:
     """Return where samples of a workload between two moments lie, by segment and row."""
     query = (
-        "SELECT segment_attempt.* FROM run JOIN segment_attempt ON segment_attempt.run_id = run.run_id WHERE workload_key = :key"
-        f" AND first_at_us < :until_us AND last_at_us >= :since_us AND {_NOT_IN_STATE}"  # noqa: S608
-        " ORDER BY segment_id, first_row"
+        "SELECT segment_attempt.* FROM run JOIN segment_attempt USING (run_id)"  # noqa: S608
+        " WHERE workload_key = :key AND first_at_us < :until_us AND last_at_us >= :since_us AND "
+        + _NOT_IN_STATE
+        + " ORDER BY segment_id, first_row"
     )
     values = {"key": workload_key, "since_us": since_us, "until_us": until_us}
     rows = execute(query, values).fetchall()
@@ -162,6 +163,17 @@ def has_samples(execute: Execute, run_id: str, attempt: int, samples_count: int)
     )
     values = {"run_id": run_id, "attempt": attempt, "count": samples_count}
     return execute(query, values).fetchone() is not None
+
+
+def dropped_count(execute: Execute, workload_key: str | None, since_us: int | None) -> int:
+    """Return of how many attempts the samples were given up, and nothing was said since."""
+    query = (
+        "SELECT count(*) FROM segment JOIN segment_attempt USING (segment_id) JOIN run USING"  # noqa: S608
+        " (run_id) WHERE dropped_at_us IS NOT NULL AND (:key IS NULL OR workload_key = :key)"
+        " AND (:since_us IS NULL OR started_at_us >= :since_us) AND " + _NOT_IN_STATE
+    )
+    found: int = execute(query, {"key": workload_key, "since_us": since_us}).fetchone()[0]
+    return found
 
 
 # -- writing -----------------------------------------------------------------------------------

@@ -40,13 +40,12 @@ _WRITE = (
     'make_timestamp(at_us) AS "at", elapsed_bits, need_bytes, usage_bytes, '
     "nullif(limit_bytes, -1) AS limit_bytes FROM samples) TO '/dev/fd/{descriptor:d}' "
     "(FORMAT parquet, PARQUET_VERSION V2, COMPRESSION zstd, COMPRESSION_LEVEL 9, "
-    f"ROW_GROUP_SIZE {ROW_GROUP_ROWS}, DICTIONARY_SIZE_LIMIT 2000, USE_TMP_FILE false)"
+    "ROW_GROUP_SIZE {rows:d}, DICTIONARY_SIZE_LIMIT 2000, USE_TMP_FILE false)"
 )
 _READ = (
     'SELECT file_row_number AS number, epoch_us(started_at) AS started_us, epoch_us("at") AS at_us,'
     " elapsed_bits, need_bytes, usage_bytes, coalesce(limit_bytes, -1) AS limit_bytes"
     " FROM read_parquet(?, file_row_number = true) WHERE file_row_number BETWEEN ? AND ?"
-    " ORDER BY file_row_number"
 )
 _READ_ATTEMPTS = "SELECT run_id, attempt, count(*) FROM read_parquet(?) GROUP BY ALL"
 
@@ -97,7 +96,7 @@ class SegmentEngine:
         try:
             self._connection.register("samples", _columns(attempts))
             try:
-                self._connection.execute(_WRITE.format(descriptor=descriptor))
+                self._connection.execute(_WRITE.format(descriptor=descriptor, rows=ROW_GROUP_ROWS))
             finally:
                 self._connection.unregister("samples")
         except duckdb.Error as error:
@@ -107,6 +106,9 @@ class SegmentEngine:
         """Return the rows numbered first to last. DataError if the file is no segment."""
         found = self._ask(_READ, [f"/dev/fd/{descriptor:d}", first, last]).fetchnumpy()
         named = {name: np.ma.getdata(column) for name, column in found.items()}
+        if np.any(named["number"][1:] < named["number"][:-1]):  # DuckDB keeps their order
+            order = np.argsort(named["number"], kind="stable")
+            named = {name: column[order] for name, column in named.items()}
         return SegmentRows(
             row=named["number"],
             at_us=named["at_us"],

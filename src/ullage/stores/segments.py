@@ -15,6 +15,7 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ullage.core.errors import DataError
 from ullage.core.stored_samples import SampleTable, SegmentsReport
@@ -58,9 +59,9 @@ class SegmentReader:
         except DataError:
             with self._reading() as execute:
                 again = segment_index.place_of(execute, place.run_id, place.attempt)
-            if again is None or again.segment.file != place.segment.file or again.segment.is_dropped:
-                return SampleSeries() if again is None else self.samples(again)  # moved meanwhile
-            raise
+            if again is None or again.segment == place.segment:
+                raise
+            return self.samples(again)  # moved or given up between the look and the reading
         return found.samples.as_series()
 
     def rows(self, segment: Segment, first: int, last: int) -> SegmentRows:
@@ -141,7 +142,10 @@ class _Part:
     at_us: Longs
     samples: SampleColumns
 
-    def where(self, is_wanted: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> _Part:
+    def where(self, is_wanted: NDArray[np.bool_]) -> _Part:
+        return self if is_wanted.all() else self.at(np.flatnonzero(is_wanted))
+
+    def at(self, is_wanted: Longs) -> _Part:
         return _Part(
             attempt=self.attempt[is_wanted],
             at_us=self.at_us[is_wanted],
@@ -193,7 +197,10 @@ def workload_table(
 
 
 def _of_segment(
-    reader: SegmentReader, segment: Segment, places: Sequence[Place], order: dict[tuple[str, int], int]
+    reader: SegmentReader,
+    segment: Segment,
+    places: Sequence[Place],
+    order: dict[tuple[str, int], int],
 ) -> _Part:
     """Return the samples at `places` of one segment; they lie close together in it."""
     firsts = np.array([place.row for place in places], np.int64)
@@ -217,15 +224,14 @@ def _table(
     samples = joined([part.samples for part in parts])
     if np.any(attempts[1:] < attempts[:-1]):
         by_attempt = np.argsort(attempts, kind="stable")
-        whole = _Part(attempt=attempts, at_us=at_us, samples=samples)
-        ordered = whole.where(by_attempt)  # type: ignore[arg-type]
+        ordered = _Part(attempt=attempts, at_us=at_us, samples=samples).at(by_attempt)
         attempts, at_us, samples = ordered.attempt, ordered.at_us, ordered.samples
-    present, row = np.unique(attempts, return_inverse=True)
-    keys = [order[number] for number in present.tolist()]
+    is_present = np.bincount(attempts, minlength=len(order)) > 0
+    keys = [order[number] for number in np.flatnonzero(is_present).tolist()]
     return SampleTable(
         run_ids=tuple(run_id for run_id, _ in keys),
         attempt=np.array([attempt for _, attempt in keys], np.int64),
-        row=row.astype(np.int64, copy=False),
+        row=(np.cumsum(is_present) - 1)[attempts],
         at_us=at_us,
         elapsed_ms=samples.elapsed_ms,
         need_bytes=samples.need_bytes,

@@ -295,6 +295,15 @@ class SqliteStateStore:
         span = (rows.instant_us(since), rows.instant_us(until))
         return workload_table(self._segments, self._reading, workload_key, *span)
 
+    def dropped_attempts_count(
+        self, workload_key: str | None = None, *, since: datetime | None = None
+    ) -> int:
+        """Return of how many attempts, of runs that started at `since` or later, the samples
+        were given up."""
+        since_us = None if since is None else rows.instant_us(since)
+        with self._reading() as execute:
+            return segment_index.dropped_count(execute, workload_key, since_us)
+
     def segments_report(self) -> SegmentsReport:
         """Verify all segments, digests and all, and count what there is."""
         from ullage.stores.segments import report
