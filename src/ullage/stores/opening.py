@@ -33,8 +33,8 @@ def open_writer(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
     try:
         version = _check_ours(connection, path)
         sqlite.tighten(path)
-        # of a new file only: what `ullage compact` frees can be cut off in small steps
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        if is_new:  # what `ullage compact` frees can be cut off in small steps
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         sqlite.write_ahead(connection, busy_timeout_s=busy_timeout_s)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
