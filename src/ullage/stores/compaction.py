@@ -13,12 +13,12 @@ import os
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 
-from ullage.core.errors import DataError, PermanentError
+from ullage.core.errors import DataError, PermanentError, UllageError
 from ullage.core.stored_samples import CompactionOrder, CompactionReport
 from ullage.stores import segment_index, sqlite
 from ullage.stores.file_space import give_space_back, size_bytes
@@ -180,6 +180,10 @@ class Compaction:
             self._counts["kept_attempts_count"] += segment.attempts_count
             self._notes.append("samples were recorded anew meanwhile: they go with the next one")
             return False
+        except BaseException:  # a full disk needs the room; the state says whether it is recorded
+            with suppress(UllageError):
+                self._remove_unrecorded(segment.file.file_name)
+            raise
         return True
 
     def _remove_unrecorded(self, name: str) -> None:
