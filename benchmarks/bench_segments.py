@@ -48,7 +48,7 @@ from pathlib import Path
 from ullage.stores.state import SqliteStateStore
 store = SqliteStateStore.open(Path(sys.argv[1]), read_only=True)
 since, until = (datetime.fromisoformat(text) for text in sys.argv[3:5])
-for _ in range(6):
+for _ in range(int(sys.argv[5])):
     start_s = time.perf_counter()
     found = store.workload_samples(sys.argv[2], since=since, until=until)
     print(1000 * (time.perf_counter() - start_s), len(found))
@@ -95,11 +95,18 @@ def _months(path: Path, where: str, budget_ms: float | None) -> None:
 def _month(path: Path, key: str, name: str, where: str, budget_ms: float | None) -> None:
     words = [key, *(at.isoformat() for at in MONTH)]
     command = [sys.executable, "-c", QUERY, str(path), *words]
-    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")
+    lines = _output([*command, "6"]).split("\n")
     spans_ms = [float(line.split()[0]) for line in lines if line]
     count = int(lines[0].split()[1])
     _line(f"{name} ({count:,}), {where}, first", spans_ms[0], "ms", budget_ms)
     _line("  the same, again", statistics.median(spans_ms[1:]), "ms", budget_ms)
+    start_s = time.perf_counter()
+    _output([*command, "1"])
+    _line("  a process from start to end", 1000 * (time.perf_counter() - start_s), "ms")
+
+
+def _output(command: list[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def _ms_each(store: SqliteStateStore, runs: list[Run]) -> float:

@@ -11,8 +11,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-
 from test_store_disk import leave_bytes, mount, remount
+
 from ullage.core.errors import ConfigError, PermanentError
 from ullage.stores.state import SqliteStateStore
 from ullage.testing.records import START
@@ -155,7 +155,9 @@ def test_kill_9_at_any_moment_while_runs_are_recorded(tmp_path: Path) -> None:
         process.kill()
         process.communicate()
         table = store.workload_samples("daily-orders", **ALL)
-        found = [(table.run_ids[row], ms) for row, ms in zip(table.row, table.elapsed_ms)]
+        found = [
+            (table.run_ids[row], ms) for row, ms in zip(table.row, table.elapsed_ms, strict=True)
+        ]
         assert len(found) == len(expected)
         assert set(found) == expected
     compact(store)

@@ -289,8 +289,9 @@ def test_a_state_on_read_only_ground_reads_its_segments(path: Path, segment: Pat
 def test_anybody_can_ask_the_files_themselves(segment: Path) -> None:
     """As docs/telemetry.md says."""
     found = duckdb.sql(
-        "SELECT workload_key, run_id, attempt, date_diff('microsecond', started_at, \"at\") / 1000.0"
-        " AS elapsed_ms, need_bytes, usage_bytes, limit_bytes"
+        "SELECT workload_key, run_id, attempt,"
+        " date_diff('microsecond', started_at, \"at\") / 1000.0 AS elapsed_ms,"
+        " need_bytes, usage_bytes, limit_bytes"
         f" FROM read_parquet('{segment.parent}/samples-*.parquet') ORDER BY elapsed_ms LIMIT 2"
     ).fetchall()
     assert [row[3:] for row in found] == [

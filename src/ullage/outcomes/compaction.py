@@ -8,9 +8,12 @@ from ullage.core.units import format_bytes
 
 def compaction_line(report: CompactionReport, *, is_dry: bool = False) -> str:
     """Return one line: what moved, what it takes now, what was given up."""
-    moved = f"{report.moved_samples_count:,} samples of {report.moved_attempts_count:,} attempts"
+    moved = (
+        f"{_counted(report.moved_samples_count, 'sample')} of "
+        f"{_counted(report.moved_attempts_count, 'attempt')}"
+    )
     dropped = (
-        f"{report.dropped_segments_count:,} segments given up"
+        f"{_counted(report.dropped_segments_count, 'segment')} given up"
         f"{_samples(report.dropped_samples_count)}"
     )
     if is_dry:
@@ -19,8 +22,9 @@ def compaction_line(report: CompactionReport, *, is_dry: bool = False) -> str:
     if report.moved_samples_count:
         per_sample_bytes = report.segments_bytes / report.moved_samples_count
         words[0] += (
-            f" into {report.segments_count:,} segments: {format_bytes(report.packed_bytes)} -> "
-            f"{format_bytes(report.segments_bytes)}, {per_sample_bytes:.2f} bytes a sample"
+            f" into {_counted(report.segments_count, 'segment')}: "
+            f"{format_bytes(report.packed_bytes)} -> {format_bytes(report.segments_bytes)}, "
+            f"{per_sample_bytes:.2f} bytes a sample"
         )
     words.append(
         f"state file {format_bytes(report.state_before_bytes)} -> "
@@ -28,22 +32,23 @@ def compaction_line(report: CompactionReport, *, is_dry: bool = False) -> str:
     )
     words.append(dropped)
     if report.kept_attempts_count:
-        words.append(f"the samples of {report.kept_attempts_count:,} attempts stay where they are")
+        kept = _counted(report.kept_attempts_count, "attempt")
+        words.append(f"the samples of {kept} stay where they are")
     if report.leftovers_count:
-        words.append(f"{report.leftovers_count:,} left-over files cleared")
+        words.append(f"{_counted(report.leftovers_count, 'left-over file')} cleared")
     return "; ".join(words)
 
 
 def segments_words(report: SegmentsReport) -> str:
     """Return how the segments stand, in one line."""
     words = [
-        f"{report.segments_count:,} files, {report.samples_count:,} samples, "
+        f"{_counted(report.segments_count, 'file')}, {_counted(report.samples_count, 'sample')}, "
         f"{format_bytes(report.segments_bytes)}"
     ]
     words.append(
         f"{len(report.faults):,} of them cannot be read" if report.faults else "all digests right"
     )
-    words.append(f"{report.waiting_samples_count:,} samples still in the state")
+    words.append(f"{_counted(report.waiting_samples_count, 'sample')} still in the state")
     if report.dropped_segments_count:
         words.append(
             f"{report.dropped_segments_count:,} given up{_samples(report.dropped_samples_count)}"
@@ -54,4 +59,8 @@ def segments_words(report: SegmentsReport) -> str:
 
 
 def _samples(count: int) -> str:
-    return f" with {count:,} samples" if count else ""
+    return f" with {_counted(count, 'sample')}" if count else ""
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
