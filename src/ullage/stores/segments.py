@@ -207,6 +207,9 @@ def _of_segment(
     ends = firsts + np.array([place.samples_count for place in places], np.int64)
     numbers = np.array([order[place.run_id, place.attempt] for place in places], np.int64)
     found = reader.rows(segment, int(firsts[0]), int(ends[-1]) - 1)
+    if np.array_equal(firsts[1:], ends[:-1]):  # as good as always: nothing lies in between
+        by_row = np.repeat(numbers, ends - firsts)
+        return _Part(attempt=by_row, at_us=found.at_us, samples=found.samples)
     at = np.searchsorted(firsts, found.row, side="right") - 1
     part = _Part(attempt=numbers[at], at_us=found.at_us, samples=found.samples)
     return part.where(found.row < ends[at])  # rows in between were said anew, or asked for not
