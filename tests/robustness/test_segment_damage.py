@@ -154,6 +154,8 @@ def test_foreign_files_are_named_and_left_alone(
     (folder / "no\x1b[31mte").write_text("x")
     (folder / "writing-notes.tmp").write_text("x")
     (folder / "samples-2026-11-0123456789abcdef.parquet").write_text("not Parquet")
+    odd = "SELECT {'a': 1} AS run_id, 'x' AS attempt"
+    duckdb.sql(odd).write_parquet(str(folder / "samples-2026-11-00000000000000ff.parquet"))
     (folder / "folder").mkdir()
     before = sorted(folder.iterdir())
     record(store, 2, series_of(1.0))
@@ -165,6 +167,7 @@ def test_foreign_files_are_named_and_left_alone(
         "'writing-notes.tmp'",
     )
     assert any("0123456789abcdef.parquet is not of this record" in note for note in report.notes)
+    assert any("00000000000000ff.parquet is not of this record" in note for note in report.notes)
     assert set(before) < set(folder.iterdir())
     assert len(store.workload_samples("daily-orders", **ALL)) == 501
 

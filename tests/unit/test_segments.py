@@ -83,9 +83,10 @@ def test_batches_keep_the_order_and_split_no_attempt(counts: list[int], most: in
         )
         for number, count in enumerate(counts)
     ]
-    batches = list(each_batch(found, most))
+    batches = list(each_batch(found, most, 9))
     assert [each for batch in batches for each in batch] == found
     for batch in batches:
+        assert len(batch) <= 9
         assert len(batch) == 1 or sum(each.samples_count for each in batch) <= most
 
 

@@ -33,6 +33,8 @@ from ullage.stores.segments import SegmentReader
 SEGMENT_SAMPLES = 1 << 20
 """About so many samples make a segment (some 8 MB): a question about one workload's month
 opens few of them, and what is damaged by one flipped bit is limited. An attempt is never split."""
+SEGMENT_ATTEMPTS = 10_000
+"""No more, so that the transaction that records them keeps no run waiting."""
 _MICROSECONDS_A_SECOND = 1_000_000
 _MOST_NOTES = 3
 
@@ -101,7 +103,8 @@ class Compaction:
         self._count_dropped(old)
 
     def _move_all(self) -> None:
-        with self._transaction() as execute:
+        with self._transaction("IMMEDIATE") as execute:
+            segment_index.delete_empty(execute, self._ended_before_us)
             total = execute(
                 "SELECT coalesce(sum(samples_count), 0) FROM samples JOIN run USING (run_id)"
                 " WHERE known_at_us <= ?",
@@ -113,7 +116,7 @@ class Compaction:
         done = 0
         try:
             for month, found in self._ripe():
-                for batch in segment_index.each_batch(found, SEGMENT_SAMPLES):
+                for batch in segment_index.each_batch(found, SEGMENT_SAMPLES, SEGMENT_ATTEMPTS):
                     self._move(engine, month, batch)
                     done += sum(each.samples_count for each in batch)
                     self._tell(min(done, total), total)
@@ -309,6 +312,7 @@ def _placed(file: SegmentFile, attempts: Sequence[AttemptSamples]) -> tuple[Segm
     )
     places = [
         Place(
+            workload_key=each.workload_key,
             run_id=each.run_id,
             attempt=each.attempt,
             segment=segment,

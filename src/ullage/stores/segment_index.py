@@ -43,6 +43,7 @@ class Segment:
 class Place:
     """Where the samples of one attempt lie: `samples_count` rows from `row` on."""
 
+    workload_key: str
     run_id: str
     attempt: int
     segment: Segment
@@ -85,39 +86,31 @@ def place_of(execute: Execute, run_id: str, attempt: int) -> Place | None:
 
 def workload_places(
     execute: Execute, workload_key: str, since_us: int, until_us: int
-) -> list[Place]:
-    """Return where samples of a workload between two moments lie, by segment and row."""
+) -> list[tuple[int, Place]]:
+    """Return (start of the run, where its samples lie) of a workload's attempts with samples
+    between two moments, by segment and row."""
     query = (
-        "SELECT segment_attempt.* FROM run JOIN segment_attempt USING (run_id)"  # noqa: S608
-        " WHERE workload_key = :key AND first_at_us < :until_us AND last_at_us >= :since_us AND "
-        + _NOT_IN_STATE
-        + " ORDER BY segment_id, first_row"
+        "SELECT segment_attempt.*, run.started_at_us AS run_started_us"  # noqa: S608
+        " FROM segment_attempt JOIN run USING (run_id)"
+        " WHERE segment_attempt.workload_key = :key AND last_at_us >= :since_us"
+        " AND first_at_us < :until_us AND " + _NOT_IN_STATE + " ORDER BY segment_id, first_row"
     )
     values = {"key": workload_key, "since_us": since_us, "until_us": until_us}
     rows = execute(query, values).fetchall()
     known = {each.number: each for each in segments(execute, where="1")} if rows else {}
-    return [_place(row, known[row["segment_id"]]) for row in rows]
+    return [(row["run_started_us"], _place(row, known[row["segment_id"]])) for row in rows]
 
 
 def workload_blobs(execute: Execute, workload_key: str) -> list[sqlite3.Row]:
-    """Return run_id, attempt, started_at_us and packed of a workload's samples in the state."""
+    """Return run_started_us, run_id, attempt, started_at_us and packed of a workload's samples
+    in the state. All attempts that wait there are looked at: a compaction keeps them few."""
     query = (
-        "SELECT samples.run_id, samples.attempt, attempt.started_at_us, packed FROM run"
-        " JOIN samples ON samples.run_id = run.run_id JOIN attempt ON"
-        " attempt.run_id = samples.run_id AND attempt.number = samples.attempt"
-        " WHERE run.workload_key = :key"
+        "SELECT run.started_at_us AS run_started_us, samples.run_id, samples.attempt,"
+        " attempt.started_at_us, packed FROM samples CROSS JOIN run ON"
+        " run.run_id = samples.run_id JOIN attempt ON attempt.run_id = samples.run_id AND"
+        " attempt.number = samples.attempt WHERE run.workload_key = :key"
     )
     return execute(query, {"key": workload_key}).fetchall()
-
-
-def attempt_order(execute: Execute, workload_key: str) -> dict[tuple[str, int], int]:
-    """Return (run_id, attempt) -> place of a workload's attempts, by the start of their runs."""
-    query = (
-        "SELECT attempt.run_id, number FROM run JOIN attempt ON attempt.run_id = run.run_id"
-        " WHERE workload_key = :key ORDER BY run.started_at_us, run.run_id, number"
-    )
-    found = execute(query, {"key": workload_key})
-    return {(row[0], row[1]): at for at, row in enumerate(found)}
 
 
 def months(execute: Execute, ended_before_us: int) -> list[str]:
@@ -169,7 +162,8 @@ def dropped_count(execute: Execute, workload_key: str | None, since_us: int | No
     """Return of how many attempts the samples were given up, and nothing was said since."""
     query = (
         "SELECT count(*) FROM segment JOIN segment_attempt USING (segment_id) JOIN run USING"  # noqa: S608
-        " (run_id) WHERE dropped_at_us IS NOT NULL AND (:key IS NULL OR workload_key = :key)"
+        " (run_id) WHERE dropped_at_us IS NOT NULL"
+        " AND (:key IS NULL OR segment_attempt.workload_key = :key)"
         " AND (:since_us IS NULL OR started_at_us >= :since_us) AND " + _NOT_IN_STATE
     )
     found: int = execute(query, {"key": workload_key, "since_us": since_us}).fetchone()[0]
@@ -201,15 +195,17 @@ def record_segment(
     )
     for place in places:
         execute(
-            "INSERT INTO segment_attempt (run_id, attempt, segment_id, first_row, samples_count,"
-            " first_at_us, last_at_us) SELECT :run_id, :attempt, segment_id, :row, :count,"
-            " :first_us, :last_us FROM segment WHERE file_name = :file_name"
+            "INSERT INTO segment_attempt (run_id, attempt, workload_key, segment_id, first_row,"
+            " samples_count, first_at_us, last_at_us) SELECT :run_id, :attempt, :workload_key,"
+            " segment_id, :row, :count, :first_us, :last_us FROM segment"
+            " WHERE file_name = :file_name"
             " ON CONFLICT (run_id, attempt) DO UPDATE SET segment_id = excluded.segment_id,"
             " first_row = excluded.first_row, samples_count = excluded.samples_count,"
             " first_at_us = excluded.first_at_us, last_at_us = excluded.last_at_us",
             {
                 "run_id": place.run_id,
                 "attempt": place.attempt,
+                "workload_key": place.workload_key,
                 "row": place.row,
                 "count": place.samples_count,
                 "first_us": place.first_us,
@@ -217,6 +213,17 @@ def record_segment(
                 "file_name": segment.file.file_name,
             },
         )
+
+
+def delete_empty(execute: Execute, ended_before_us: int) -> None:
+    """Delete rows without a sample, where nothing older in a segment would come up instead."""
+    execute(
+        "DELETE FROM samples WHERE samples_count = 0 AND run_id IN"
+        " (SELECT run_id FROM run WHERE known_at_us <= :ended_before_us) AND NOT EXISTS"
+        " (SELECT 1 FROM segment_attempt WHERE segment_attempt.run_id = samples.run_id"
+        " AND segment_attempt.attempt = samples.attempt)",
+        {"ended_before_us": ended_before_us},
+    )
 
 
 def delete_blob(execute: Execute, run_id: str, attempt: int, packed: bytes) -> bool:
@@ -258,6 +265,7 @@ def _segment(row: sqlite3.Row) -> Segment:
 
 def _place(row: sqlite3.Row, segment: Segment) -> Place:
     return Place(
+        workload_key=row["workload_key"],
         run_id=row["run_id"],
         attempt=row["attempt"],
         segment=segment,
@@ -268,12 +276,15 @@ def _place(row: sqlite3.Row, segment: Segment) -> Place:
     )
 
 
-def each_batch(found: Iterable[Waiting], most_samples_count: int) -> Iterator[list[Waiting]]:
-    """Yield runs of attempts with about as many samples as one segment takes."""
+def each_batch(
+    found: Iterable[Waiting], most_samples_count: int, most_attempts_count: int
+) -> Iterator[list[Waiting]]:
+    """Yield attempts in their order, as many as one segment takes."""
     batch: list[Waiting] = []
     count = 0
     for each in found:
-        if batch and count + each.samples_count > most_samples_count:
+        is_full = len(batch) >= most_attempts_count
+        if batch and (is_full or count + each.samples_count > most_samples_count):
             yield batch
             batch, count = [], 0
         batch.append(each)

@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ullage.core.errors import DataError, PermanentError
 from ullage.core.stored_samples import absolute_us
 from ullage.stores.segment_columns import Longs, SampleColumns, elapsed_bits, elapsed_of
-
-if TYPE_CHECKING:
-    import duckdb
 
 ROW_GROUP_ROWS = 20_480
 """Small, so that one attempt or one workload unpacks little; larger ones gained nothing."""
@@ -47,7 +45,9 @@ _READ = (
     " elapsed_bits, need_bytes, usage_bytes, coalesce(limit_bytes, -1) AS limit_bytes"
     " FROM read_parquet(?, file_row_number = true) WHERE file_row_number BETWEEN ? AND ?"
 )
-_READ_ATTEMPTS = "SELECT run_id, attempt, count(*) FROM read_parquet(?) GROUP BY ALL"
+_READ_ATTEMPTS = (
+    "SELECT run_id::VARCHAR, attempt::BIGINT, count(*) FROM read_parquet(?) GROUP BY ALL"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +104,9 @@ class SegmentEngine:
 
     def rows(self, descriptor: int, first: int, last: int) -> SegmentRows:
         """Return the rows numbered first to last. DataError if the file is no segment."""
-        found = self._ask(_READ, [f"/dev/fd/{descriptor:d}", first, last]).fetchnumpy()
+        with _told():
+            place = f"/dev/fd/{descriptor:d}"
+            found = self._connection.execute(_READ, [place, first, last]).fetchnumpy()
         named = {name: np.ma.getdata(column) for name, column in found.items()}
         if np.any(named["number"][1:] < named["number"][:-1]):  # DuckDB keeps their order
             order = np.argsort(named["number"], kind="stable")
@@ -122,15 +124,20 @@ class SegmentEngine:
 
     def attempts(self, descriptor: int) -> list[tuple[str, int, int]]:
         """Return (run_id, attempt, number of samples). DataError if the file is no segment."""
-        return self._ask(_READ_ATTEMPTS, [f"/dev/fd/{descriptor:d}"]).fetchall()
+        with _told():
+            place = f"/dev/fd/{descriptor:d}"
+            return self._connection.execute(_READ_ATTEMPTS, [place]).fetchall()
 
-    def _ask(self, query: str, values: list[object]) -> duckdb.DuckDBPyConnection:
-        import duckdb
 
-        try:
-            return self._connection.execute(query, values)
-        except duckdb.Error as error:
-            raise DataError(f"it cannot be read as a segment ({one_line(error)})") from error
+@contextmanager
+def _told() -> Iterator[None]:
+    """Raise what DuckDB says about a file as DataError."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as error:
+        raise DataError(f"it cannot be read as a segment ({one_line(error)})") from error
 
 
 def one_line(error: Exception) -> str:

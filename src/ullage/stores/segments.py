@@ -163,9 +163,12 @@ def workload_table(
 ) -> SampleTable:
     """Return a workload's samples taken from since_us on and before until_us."""
     with reading() as execute:  # one look at all tables: nothing is met twice, or between two
-        order = segment_index.attempt_order(execute, workload_key)
         blobs = segment_index.workload_blobs(execute, workload_key)
         places = segment_index.workload_places(execute, workload_key, since_us, until_us)
+    kept = [(start_us, place) for start_us, place in places if not place.segment.is_dropped]
+    keys = [(row["run_started_us"], row["run_id"], row["attempt"]) for row in blobs]
+    keys += [(start_us, place.run_id, place.attempt) for start_us, place in kept]
+    order = {key[1:]: number for number, key in enumerate(sorted(keys))}
     faults: list[str] = []
     unread_count = 0
     parts: list[_Part] = []
@@ -184,8 +187,7 @@ def workload_table(
                 samples=samples,
             )
         )
-    kept = [place for place in places if not place.segment.is_dropped]
-    for segment, found in groupby(kept, key=lambda place: place.segment):
+    for segment, found in groupby((place for _, place in kept), key=lambda place: place.segment):
         wanted = list(found)
         try:
             parts.append(_of_segment(reader, segment, wanted, order))

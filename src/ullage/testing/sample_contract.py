@@ -198,6 +198,16 @@ class SampleArchiveContract:
             assert table.elapsed_ms.tolist() == [4.0, 5.0, 9.0]
             compact(store)
 
+    def test_the_last_word_may_be_that_there_are_none(self, store: SampleStore) -> None:
+        """Older samples in a segment do not come up again."""
+        run_id = record(store, 1, series_of(1.0), series_of())
+        compact(store)
+        store.add_attempt(run_id, one_attempt(1), series_of())
+        for _ in range(2):
+            assert store.samples(run_id, 1) == store.samples(run_id, 2) == SampleSeries()
+            assert facts(store.workload_samples("daily-orders", **ALL)) == []
+            compact(store)
+
     def test_only_runs_that_ended_long_enough_ago_are_moved(self, store: SampleStore) -> None:
         """Not one that goes on, not one that has just ended."""
         record(store, 1, series_of(1.0))

@@ -130,6 +130,7 @@ _SEGMENTS = Migration(
         """CREATE TABLE segment_attempt (
             run_id TEXT NOT NULL,
             attempt INTEGER NOT NULL,
+            workload_key TEXT NOT NULL,
             segment_id INTEGER NOT NULL REFERENCES segment (segment_id),
             first_row INTEGER NOT NULL,
             samples_count INTEGER NOT NULL,
@@ -139,6 +140,7 @@ _SEGMENTS = Migration(
             FOREIGN KEY (run_id, attempt) REFERENCES attempt (run_id, number)
         ) STRICT""",
         "CREATE INDEX segment_attempt_by_segment ON segment_attempt (segment_id)",
+        "CREATE INDEX segment_attempt_by_workload ON segment_attempt (workload_key, last_at_us)",
     ),
 )
 
