@@ -18,6 +18,12 @@ from ullage.core.telemetry import MemoryReading, OomEvent, PressureState, Sample
 from ullage.core.workload import Attempt, ControlKind, Run, Workload
 
 if TYPE_CHECKING:
+    from ullage.core.stored_samples import (
+        CompactionOrder,
+        CompactionReport,
+        SampleTable,
+        SegmentsReport,
+    )
     from ullage.core.view import RunHistory
 
 
@@ -182,7 +188,10 @@ class RunReader(Protocol):
         ...
 
     def samples(self, run_id: str, attempt: int) -> SampleSeries:
-        """Return the samples of one attempt (empty if there are none)."""
+        """Return the samples of one attempt (empty if there are none, or none are left).
+
+        DataError where they are recorded and cannot be read.
+        """
         ...
 
 
@@ -248,4 +257,40 @@ class RunArchive(Protocol):
         self, workload_key: str | None = None, *, since: datetime | None = None
     ) -> Iterator[RunDecision]:
         """Yield decisions asked for at `since` or later, oldest first, in bounded memory."""
+        ...
+
+
+class SampleArchive(Protocol):
+    """Samples beyond the live record: asked for by workload, moved, given up, verified.
+
+    Where samples lie makes no difference to any answer.
+    """
+
+    def workload_samples(
+        self, workload_key: str, *, since: datetime, until: datetime
+    ) -> SampleTable:
+        """Return a workload's samples taken at `since` or later and before `until`.
+
+        What cannot be read is counted and told in the table; the rest is there.
+        """
+        ...
+
+    def compact(
+        self, order: CompactionOrder, *, tell: Callable[[int, int], None]
+    ) -> CompactionReport:
+        """Move samples of ended runs out of the live record; give old ones up, if ordered.
+
+        `tell(done, total)` is called now and then. TransientError where another is at it.
+        """
+        ...
+
+    def dropped_attempts_count(
+        self, workload_key: str | None = None, *, since: datetime | None = None
+    ) -> int:
+        """Return of how many attempts, of runs that started at `since` or later, the samples
+        were given up."""
+        ...
+
+    def segments_report(self) -> SegmentsReport:
+        """Verify what was moved, and count it."""
         ...
