@@ -17,7 +17,7 @@ from difflib import get_close_matches
 from functools import cache
 
 from ullage.core.errors import ConfigError
-from ullage.core.units import GIB, MIB, format_bytes
+from ullage.core.units import MIB, format_bytes
 
 STEP_BYTES = 256 * MIB
 """The memory of a custom shape is a multiple of this."""
