@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from ullage.core.allocation import Ladder
 from ullage.core.decision import Reason, Recommendation, RunDecision, RunQuestion
@@ -70,6 +70,26 @@ def answer_run(
         return recommendation, ladder, recommendation.reasons
     ladder, reasons = _guarded(recommendation, history, question)
     return recommendation, ladder, reasons
+
+
+def settle_run(
+    decision: RunDecision, history: RunHistory, *, limit_bytes: int, oom_prob: float
+) -> RunDecision:
+    """Return `decision` with the limit that a machine's shape gives, and its own id.
+
+    Shapes come in steps and cost money by more than their memory, so a launch may take
+    another limit than the ladder's first rung. The experts' own ladders stay, to be scored
+    when the peak is known; what was spent of a shared budget does not apply.
+    """
+    ladder = Ladder(limit_bytes=(limit_bytes,), oom_prob=(oom_prob,))
+    reasons = tuple(dict.fromkeys((*decision.reasons, Reason.MACHINE_SHAPE)))
+    return replace(
+        decision,
+        decision_id=decision_digest(decision.policy, history, decision.question, ladder, reasons),
+        recommendation=replace(decision.recommendation, spent_prob=(), curve=None),
+        ladder=ladder,
+        reasons=reasons,
+    )
 
 
 def _guarded(

@@ -224,6 +224,27 @@ def custom_shape(family: str, *, vcpus_count: int, memory_bytes: int) -> Machine
     return _custom(known, vcpus_count, memory_bytes)
 
 
+def smallest_shape(family: str, *, vcpus_count: int, memory_bytes: int) -> MachineShape:
+    """Return the shape, standard or custom, with least memory that has at least so much.
+
+    A standard one goes before a custom one of the same size. Raises ConfigError where there
+    is none.
+
+    >>> smallest_shape("n2", vcpus_count=8, memory_bytes=64 * 1024**3).machine_type
+    'n2-highmem-8'
+    """
+    known = _family(family, family, vcpus_count=vcpus_count)
+    enough = [
+        shape
+        for shape in _standard(known)
+        if shape.vcpus_count == vcpus_count and shape.memory_bytes >= memory_bytes
+    ]
+    is_custom = vcpus_count in known.custom_vcpus_count
+    if not enough or (is_custom and memory_bytes <= known.top_bytes(vcpus_count)):
+        enough.append(custom_shape(family, vcpus_count=vcpus_count, memory_bytes=memory_bytes))
+    return min(enough, key=lambda shape: (shape.memory_bytes, shape.is_custom))
+
+
 def shapes_of(
     family: str, *, vcpus: tuple[int, ...], needs_bytes: tuple[int, ...] = ()
 ) -> tuple[MachineShape, ...]:

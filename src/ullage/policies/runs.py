@@ -6,7 +6,7 @@ the modules named in its imports; the guards come after it (core.decide).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from ullage.core.view import RunHistory
 from ullage.policies.bases import Evidence
 from ullage.policies.budget import FAILURE_GRID_GBH, choose_price, own_spending, target_share
 from ullage.policies.cold_start import recommend_cold
-from ullage.policies.distributions import PeakDistribution, given_above
+from ullage.policies.distributions import PeakDistribution, curve_of, given_above
 from ullage.policies.experts import Reading, compared, distribution, evidence_of, read_all
 from ullage.policies.ladder import candidates_of, cut_to_attempts, ladder_of, solve
 from ullage.policies.leader import choose_leader, is_scoring_turn, settled_experts
@@ -46,11 +46,14 @@ class UllageRunPolicy:
     (the preset for batch jobs that must not fail); else only the share over decisions
     is held to it.
     names_runs: name the deciding runs in every answer, for people; nothing else depends on it.
+    tells_needs: tell the whole distribution of the need, for a choice among machines; the
+    ladder does not depend on it.
     """
 
     policy_id: str = "ullage"
     is_critical: bool = False
     names_runs: bool = True
+    tells_needs: bool = False
     is_guarded: bool = True
 
     def recommend(
@@ -64,7 +67,8 @@ class UllageRunPolicy:
         """
         history = history.latest(WINDOW_RUNS)
         if history.is_censored.all():
-            return _for_last_attempt(recommend_cold(history, question, related=related), question)
+            cold = recommend_cold(history, question, related=related, tells_needs=self.tells_needs)
+            return _for_last_attempt(cold, question)
         seen = evidence_of(history, question.features)
         since = _regime(seen)
         if since:
@@ -97,6 +101,7 @@ class UllageRunPolicy:
             spent_prob=spent if is_first and question.attempts_left > 0 else (),
             failure_gbh=price_gbh,
             feature=seen.feature if leader.expert.follows_feature else None,
+            curve=curve_of(_peak(seen, reading)) if self.tells_needs else None,
         )
         return _for_last_attempt(answer, question)
 
@@ -190,13 +195,9 @@ def _for_last_attempt(answer: Recommendation, question: RunQuestion) -> Recommen
     """Return the ceiling, and why, where neither a retry nor growth is left."""
     if question.can_grow or question.attempts_left > 0:
         return answer
-    return Recommendation(
+    return replace(
+        answer,
         ladder=at_ceiling_when_last(answer.ladder, question),
         reasons=(Reason.NO_RETRY_LEFT, *answer.reasons),
-        expert=answer.expert,
-        runs_used=answer.runs_used,
-        expert_ladders=answer.expert_ladders,
-        deciding_run_ids=answer.deciding_run_ids,
-        failure_gbh=answer.failure_gbh,
-        feature=answer.feature,
+        spent_prob=(),
     )

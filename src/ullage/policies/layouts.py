@@ -1,0 +1,181 @@
+"""What one SDK process needs under a layout that differs from those seen. Pure.
+
+A process's load is (threads, vCPUs that they can keep busy). Runs of the same load answer
+by themselves. Where they are few, the runs of the commonest load answer, and need is taken
+to rise in proportion to the load and never to fall: a process that does less at once may
+still hold the same data. Not here: the prediction itself (one decision path, core.decide).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ullage.core.allocation import NeedCurve
+from ullage.core.decide import decide_run
+from ullage.core.decision import Reason, Recommendation, RunDecision, RunQuestion
+from ullage.core.launch import WorkerLayout
+from ullage.core.ports import RunPolicy
+from ullage.core.view import RunHistory
+
+LIKE_RUNS = 5
+"""So many runs of a load with a known peak answer for it by themselves."""
+FEATURES = ("vcpus_count", "processes_count", "threads_count")
+"""The layout as features of a run, known before it starts."""
+
+_INFORMED = frozenset((Reason.LEARNED, Reason.POOLED_PRIOR))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessNeed:
+    """What one SDK process needs under a layout.
+
+    curve: None where nothing is known of its distribution. least_bytes: less is out of
+    the question, whatever the curve says. known_count: own runs with a known peak.
+    scale_ratio: by how much the need of the runs that answer was scaled; 1 = not.
+    """
+
+    decision: RunDecision
+    history: RunHistory
+    curve: NeedCurve | None
+    least_bytes: int
+    known_count: int
+    scale_ratio: float
+
+    def oom_prob(self, limits_bytes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the chance that the hottest process needs more than each limit."""
+        if self.curve is None:
+            return np.where(limits_bytes >= self.least_bytes, 0.0, 1.0)
+        return self.curve.exceeding(limits_bytes)
+
+
+def load_of(layout: WorkerLayout) -> tuple[float, float]:
+    """Return (threads, vCPUs that they can keep busy) of one process.
+
+    >>> load_of(WorkerLayout(vcpus_count=8, processes_count=8, threads_count=1))
+    (1.0, 1.0)
+    >>> load_of(WorkerLayout(vcpus_count=8, processes_count=1, threads_count=300))
+    (300.0, 8.0)
+    """
+    threads = float(layout.threads_count)
+    return threads, min(layout.vcpus_count / layout.processes_count, threads)
+
+
+class NeedReader:
+    """Asks the policy about layouts; the same history and features are asked about once."""
+
+    def __init__(
+        self,
+        history: RunHistory,
+        question: RunQuestion,
+        policy: RunPolicy,
+        *,
+        related: RunHistory | None,
+        before: WorkerLayout,
+    ) -> None:
+        self._history = history
+        self._question = question
+        self._policy = policy
+        self._related = related
+        self._columns = {name: _column(history, name, before) for name in FEATURES}
+        self._loads = _loads(self._columns)
+        self._known = ~history.is_censored
+        self._common = self._commonest()
+        self._asked: dict[tuple[object, ...], tuple[RunDecision, RunHistory]] = {}
+
+    def need(self, layout: WorkerLayout) -> ProcessNeed:
+        """Return what one process needs under `layout`."""
+        load = load_of(layout)
+        like = (self._loads == load).all(axis=1)
+        like_count = int((like & self._known).sum())
+        scale = 1.0
+        if like_count < LIKE_RUNS and self._common is not None and load != self._common:
+            like = (self._loads == self._common).all(axis=1)
+            scale = max(1.0, load[0] / self._common[0], load[1] / self._common[1])
+        decision, history = self._ask(layout, like if self._common is not None else None)
+        return _need(decision, history, scale)
+
+    def seen_threads(self) -> tuple[int, ...]:
+        """Return the threads per process that enough runs had, rising."""
+        threads = self._columns["threads_count"][self._known]
+        values, counts = np.unique(threads, return_counts=True)
+        return tuple(int(value) for value in values[counts >= LIKE_RUNS])
+
+    def _commonest(self) -> tuple[float, float] | None:
+        """Return the load of most runs with a known peak; of equally common ones the least."""
+        loads, counts = np.unique(self._loads[self._known], axis=0, return_counts=True)
+        if not len(loads):
+            return None
+        threads, vcpus = loads[int(counts.argmax())].tolist()
+        return threads, vcpus
+
+    def _ask(
+        self, layout: WorkerLayout, like: NDArray[np.bool_] | None
+    ) -> tuple[RunDecision, RunHistory]:
+        kept = np.ones(len(self._history), bool) if like is None else like
+        varying = tuple(
+            getattr(layout, name) if len(np.unique(self._columns[name][kept])) > 1 else None
+            for name in FEATURES
+        )
+        key = (kept.tobytes(), varying)
+        if key not in self._asked:
+            numbers = {name: float(getattr(layout, name)) for name in FEATURES}
+            features = self._question.features
+            question = replace(
+                self._question,
+                features=replace(features, numbers={**features.numbers, **numbers}),
+            )
+            history = self._history.where(kept)
+            decision = decide_run(history, question, self._policy, related=self._related)
+            self._asked[key] = decision, history
+        return self._asked[key]
+
+
+def _column(history: RunHistory, name: str, before: WorkerLayout) -> NDArray[np.float64]:
+    """Return a layout feature of past runs; runs that lack it had the launch's own."""
+    own = float(getattr(before, name))
+    column = history.numbers.get(name)
+    if column is None:
+        return np.full(len(history), own)
+    return np.where(np.isfinite(column) & (column >= 1), column, own)
+
+
+def _loads(columns: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+    vcpus, processes, threads = (columns[name] for name in FEATURES)
+    return np.stack([threads, np.minimum(vcpus / processes, threads)], axis=1)
+
+
+def _need(decision: RunDecision, history: RunHistory, scale: float) -> ProcessNeed:
+    """Return what a decision says of one process, in proportion to `scale`.
+
+    Where the policy knows nothing, or the guards overruled it, its curve does not count: the
+    first rung is what is needed.
+    """
+    is_informed = bool(_INFORMED & set(decision.reasons))
+    curve = _curve(decision.recommendation) if is_informed else None
+    overruled = Reason.MODEL_FALLBACK in decision.reasons
+    least = decision.limit_bytes if overruled or not is_informed else 1
+    if curve is not None and scale != 1.0:
+        curve = replace(curve, need_bytes=tuple(need * scale for need in curve.need_bytes))
+    return ProcessNeed(
+        decision=decision,
+        history=history,
+        curve=curve,
+        least_bytes=int(np.ceil(least * scale)),
+        known_count=int((~history.is_censored).sum()),
+        scale_ratio=scale,
+    )
+
+
+def _curve(answer: Recommendation) -> NeedCurve | None:
+    """Return the distribution that the policy tells, or the staircase of its ladder."""
+    if answer.curve is not None:
+        return answer.curve
+    if not answer.ladder.oom_prob:
+        return None
+    return NeedCurve(
+        need_bytes=tuple(map(float, answer.ladder.limit_bytes)),
+        above_prob=answer.ladder.oom_prob,
+    )
