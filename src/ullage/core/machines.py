@@ -325,22 +325,18 @@ def _checked_custom(
     if vcpus_count not in family.custom_vcpus_count:
         raise ConfigError(f"machine type {word!r}: {_no_such_vcpus(family, vcpus_count)}")
     memory_bytes = memory_mib * MIB
-    share = family.most_bytes(vcpus_count) + STEP_BYTES
-    low = (
-        min(share, family.top_bytes(vcpus_count))
-        if is_extended
-        else family.least_bytes(vcpus_count)
-    )
-    high = family.top_bytes(vcpus_count) if is_extended else family.most_bytes(vcpus_count)
+    low, high = family.least_bytes(vcpus_count), family.most_bytes(vcpus_count)
+    if is_extended and family.top_bytes(vcpus_count) > high:
+        low, high = high + STEP_BYTES, family.top_bytes(vcpus_count)
     possible = memory_bytes % STEP_BYTES == 0 and low <= memory_bytes <= high
-    nearest = _custom(family, vcpus_count, max(low, min(_up(memory_bytes), high)))
-    if not possible or is_extended != nearest.is_extended:
-        above = _up(memory_bytes) > high and not is_extended and family.extended_mib
+    if not possible or is_extended != (memory_bytes > family.most_bytes(vcpus_count)):
+        least = family.least_bytes(vcpus_count)
+        near = _custom(family, vcpus_count, max(least, min(_up(memory_bytes), high)))
+        above = memory_bytes > high and not is_extended and family.extended_mib
         more = " (or add -ext: extended memory)" if above else ""
         raise ConfigError(
             f"machine type {word!r} is impossible: {family.name} with {vcpus_count} vCPUs takes"
-            f" {low // MIB}..{high // MIB} MiB in steps of 256; nearest:"
-            f" {nearest.machine_type}{more}"
+            f" {low // MIB}..{high // MIB} MiB in steps of 256; nearest: {near.machine_type}{more}"
         )
     return MachineShape(
         family=family.name,
