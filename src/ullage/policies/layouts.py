@@ -1,9 +1,10 @@
 """What one SDK process needs under a layout that differs from those seen. Pure.
 
 A process's load is (threads, vCPUs that they can keep busy). Runs of the same load answer
-by themselves. Where they are few, the runs of the commonest load answer, and need is taken
-to rise in proportion to the load and never to fall: a process that does less at once may
-still hold the same data. Not here: the prediction itself (one decision path, core.decide).
+by themselves. Where they are few, those of the least larger load answer as they are: a
+process that does less at once may still hold the same data. Where there is none, those of
+the nearest smaller load answer, and need is taken to rise in proportion to the load. Not
+here: the prediction itself (one decision path, core.decide).
 """
 
 from __future__ import annotations
@@ -63,6 +64,11 @@ def load_of(layout: WorkerLayout) -> tuple[float, float]:
     return threads, min(layout.vcpus_count / layout.processes_count, threads)
 
 
+def _rise(load: tuple[float, float], seen: tuple[float, float]) -> float:
+    """Return by how much need rises from the load that was seen; never below 1."""
+    return max(1.0, load[0] / seen[0], load[1] / seen[1])
+
+
 class NeedReader:
     """Asks the policy about layouts; the same history and features are asked about once."""
 
@@ -82,20 +88,21 @@ class NeedReader:
         self._columns = {name: _column(history, name, before) for name in FEATURES}
         self._loads = _loads(self._columns)
         self._known = ~history.is_censored
-        self._common = self._commonest()
+        loads, counts = np.unique(self._loads[self._known], axis=0, return_counts=True)
+        rows = [(threads, vcpus) for threads, vcpus in loads.tolist()]
+        self._seen = [row for row, n in zip(rows, counts.tolist(), strict=True) if n >= LIKE_RUNS]
+        self._commonest = rows[int(counts.argmax())] if rows else None
         self._asked: dict[tuple[object, ...], tuple[RunDecision, RunHistory]] = {}
 
     def need(self, layout: WorkerLayout) -> ProcessNeed:
         """Return what one process needs under `layout`."""
         load = load_of(layout)
-        like = (self._loads == load).all(axis=1)
-        like_count = int((like & self._known).sum())
-        scale = 1.0
-        if like_count < LIKE_RUNS and self._common is not None and load != self._common:
-            like = (self._loads == self._common).all(axis=1)
-            scale = max(1.0, load[0] / self._common[0], load[1] / self._common[1])
-        decision, history = self._ask(layout, like if self._common is not None else None)
-        return _need(decision, history, scale)
+        answering = self._answering(load)
+        if answering is None:
+            decision, history = self._ask(layout, np.ones(len(self._history), bool))
+            return _need(decision, history, 1.0)
+        decision, history = self._ask(layout, (self._loads == answering).all(axis=1))
+        return _need(decision, history, _rise(load, answering))
 
     def seen_threads(self) -> tuple[int, ...]:
         """Return the threads per process that enough runs had, rising."""
@@ -103,18 +110,15 @@ class NeedReader:
         values, counts = np.unique(threads, return_counts=True)
         return tuple(int(value) for value in values[counts >= LIKE_RUNS])
 
-    def _commonest(self) -> tuple[float, float] | None:
-        """Return the load of most runs with a known peak; of equally common ones the least."""
-        loads, counts = np.unique(self._loads[self._known], axis=0, return_counts=True)
-        if not len(loads):
-            return None
-        threads, vcpus = loads[int(counts.argmax())].tolist()
-        return threads, vcpus
+    def _answering(self, load: tuple[float, float]) -> tuple[float, float] | None:
+        """Return the load whose runs answer for `load`, None where no peak is known."""
+        if load in self._seen or not self._seen:
+            return load if load in self._seen else self._commonest
+        larger = [each for each in self._seen if each[0] >= load[0] and each[1] >= load[1]]
+        return min(larger or self._seen, key=lambda each: (_rise(load, each), each))
 
-    def _ask(
-        self, layout: WorkerLayout, like: NDArray[np.bool_] | None
-    ) -> tuple[RunDecision, RunHistory]:
-        kept = np.ones(len(self._history), bool) if like is None else like
+    def _ask(self, layout: WorkerLayout, kept: NDArray[np.bool_]) -> tuple[RunDecision, RunHistory]:
+        """Return what the policy says of `layout` from the runs `kept`."""
         varying = tuple(
             getattr(layout, name) if len(np.unique(self._columns[name][kept])) > 1 else None
             for name in FEATURES

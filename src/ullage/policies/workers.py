@@ -15,8 +15,10 @@ size of the worker. Not here: rules of the service (`launch_rules`), needs (`lay
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import count, takewhile
 
 from ullage.core.allocation import Bounds
 from ullage.core.decide import settle_run
@@ -231,25 +233,23 @@ def _steadiest(terms: Terms, now: Offer, found: list[Offer]) -> Offer | None:
 
 
 def _layouts(job: LaunchedJob, now: Offer, families: tuple[str, ...]) -> list[WorkerLayout]:
-    """Return the launch's own layout, half and double its vCPUs, and as many as are useful."""
+    """Return the launch's own layout, double its vCPUs, every half, and as many as are useful."""
     own = now.layout.vcpus_count
-    wanted = {own // 2, own * 2}
-    if now.useful_vcpus_count < own:
-        wanted.add(-int(-now.useful_vcpus_count // 1))
+    halves = takewhile(bool, (own >> steps for steps in count(1)))
+    wanted = {2 * own, math.ceil(now.useful_vcpus_count), *halves}
     possible = [
         {*FAMILIES[family].custom_vcpus_count, *FAMILIES[family].series_mib["standard"]}
         for family in families
     ]
-    counts = sorted(
+    others = sorted(
         {
-            min((c for c in each if c >= count), default=own)
+            min((vcpus for vcpus in each if vcpus >= least), default=own)
             for each in possible
-            for count in wanted
-            if count >= 1
+            for least in wanted
         }
         - {own}
     )
-    return [now.layout, *(service_layout(job, count) for count in counts)]
+    return [now.layout, *(service_layout(job, vcpus) for vcpus in others)]
 
 
 def _last_resorts(job: LaunchedJob, layout: WorkerLayout, reader: NeedReader) -> list[WorkerLayout]:
