@@ -9,13 +9,14 @@ here: the prediction itself (one decision path, core.decide).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ullage.core.allocation import NeedCurve
-from ullage.core.decide import decide_run
+from ullage.core.decide import Answer, answer_run, settle_run
 from ullage.core.decision import Reason, Recommendation, RunDecision, RunQuestion
 from ullage.core.launch import WorkerLayout
 from ullage.core.ports import RunPolicy
@@ -38,8 +39,10 @@ class ProcessNeed:
     scale_ratio: by how much the need of the runs that answer was scaled; 1 = not.
     """
 
-    decision: RunDecision
+    answer: Answer
+    question: RunQuestion
     history: RunHistory
+    policy: RunPolicy
     curve: NeedCurve | None
     least_bytes: int
     known_count: int
@@ -50,6 +53,21 @@ class ProcessNeed:
         if self.curve is None:
             return np.where(limits_bytes >= self.least_bytes, 0.0, 1.0)
         return self.curve.exceeding(limits_bytes)
+
+    def settle(self, limit_bytes: int) -> RunDecision:
+        """Return the decision to record for a worker that gives a process so much."""
+        _, ladder, _ = self.answer
+        chance = float(self.oom_prob(np.array([float(limit_bytes)]))[0])
+        if self.curve is None and ladder.oom_prob:
+            chance = ladder.oom_prob[0]  # the policy's own guess: nothing is known
+        return settle_run(
+            self.history,
+            self.question,
+            self.policy,
+            self.answer,
+            limit_bytes=limit_bytes,
+            oom_prob=chance,
+        )
 
 
 def load_of(layout: WorkerLayout) -> tuple[float, float]:
@@ -92,17 +110,15 @@ class NeedReader:
         rows = [(threads, vcpus) for threads, vcpus in loads.tolist()]
         self._seen = [row for row, n in zip(rows, counts.tolist(), strict=True) if n >= LIKE_RUNS]
         self._commonest = rows[int(counts.argmax())] if rows else None
-        self._asked: dict[tuple[object, ...], tuple[RunDecision, RunHistory]] = {}
+        self._asked: dict[tuple[object, ...], ProcessNeed] = {}
 
     def need(self, layout: WorkerLayout) -> ProcessNeed:
         """Return what one process needs under `layout`."""
         load = load_of(layout)
         answering = self._answering(load)
         if answering is None:
-            decision, history = self._ask(layout, np.ones(len(self._history), bool))
-            return _need(decision, history, 1.0)
-        decision, history = self._ask(layout, (self._loads == answering).all(axis=1))
-        return _need(decision, history, _rise(load, answering))
+            return self._ask(layout, np.ones(len(self._history), bool), 1.0)
+        return self._ask(layout, (self._loads == answering).all(axis=1), _rise(load, answering))
 
     def seen_threads(self) -> tuple[int, ...]:
         """Return the threads per process that enough runs had, rising."""
@@ -117,24 +133,54 @@ class NeedReader:
         larger = [each for each in self._seen if each[0] >= load[0] and each[1] >= load[1]]
         return min(larger or self._seen, key=lambda each: (_rise(load, each), each))
 
-    def _ask(self, layout: WorkerLayout, kept: NDArray[np.bool_]) -> tuple[RunDecision, RunHistory]:
-        """Return what the policy says of `layout` from the runs `kept`."""
+    def _ask(self, layout: WorkerLayout, kept: NDArray[np.bool_], scale: float) -> ProcessNeed:
+        """Return what the policy says of `layout` from the runs `kept`, x `scale`."""
         varying = tuple(
-            getattr(layout, name) if len(np.unique(self._columns[name][kept])) > 1 else None
+            getattr(layout, name) if np.ptp(self._columns[name][kept]) > 0 else None
             for name in FEATURES
+            if kept.any()
         )
         key = (kept.tobytes(), varying)
         if key not in self._asked:
-            numbers = {name: float(getattr(layout, name)) for name in FEATURES}
-            features = self._question.features
-            question = replace(
-                self._question,
-                features=replace(features, numbers={**features.numbers, **numbers}),
-            )
-            history = self._history.where(kept)
-            decision = decide_run(history, question, self._policy, related=self._related)
-            self._asked[key] = decision, history
-        return self._asked[key]
+            self._asked[key] = self._answer(layout, self._history.where(kept))
+        return _scaled(self._asked[key], scale)
+
+    def _answer(self, layout: WorkerLayout, history: RunHistory) -> ProcessNeed:
+        """Return what the policy says of `layout`.
+
+        Where it knows nothing, or the guards overruled it, its curve does not count: the
+        first rung is what is needed.
+        """
+        numbers = {name: float(getattr(layout, name)) for name in FEATURES}
+        features = self._question.features
+        question = replace(
+            self._question, features=replace(features, numbers={**features.numbers, **numbers})
+        )
+        answer = answer_run(history, question, self._policy, related=self._related)
+        recommendation, ladder, reasons = answer
+        is_informed = bool(_INFORMED & set(reasons))
+        overruled = Reason.MODEL_FALLBACK in reasons
+        return ProcessNeed(
+            answer=answer,
+            question=question,
+            history=history,
+            policy=self._policy,
+            curve=_curve(recommendation) if is_informed else None,
+            least_bytes=ladder.limit_bytes[0] if overruled or not is_informed else 1,
+            known_count=int((~history.is_censored).sum()),
+            scale_ratio=1.0,
+        )
+
+
+def _scaled(need: ProcessNeed, scale: float) -> ProcessNeed:
+    if scale == 1.0:
+        return need
+    curve = need.curve
+    if curve is not None:
+        curve = replace(curve, need_bytes=tuple(each * scale for each in curve.need_bytes))
+    return replace(
+        need, curve=curve, least_bytes=math.ceil(need.least_bytes * scale), scale_ratio=scale
+    )
 
 
 def _column(history: RunHistory, name: str, before: WorkerLayout) -> NDArray[np.float64]:
@@ -149,28 +195,6 @@ def _column(history: RunHistory, name: str, before: WorkerLayout) -> NDArray[np.
 def _loads(columns: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
     vcpus, processes, threads = (columns[name] for name in FEATURES)
     return np.stack([threads, np.minimum(vcpus / processes, threads)], axis=1)
-
-
-def _need(decision: RunDecision, history: RunHistory, scale: float) -> ProcessNeed:
-    """Return what a decision says of one process, in proportion to `scale`.
-
-    Where the policy knows nothing, or the guards overruled it, its curve does not count: the
-    first rung is what is needed.
-    """
-    is_informed = bool(_INFORMED & set(decision.reasons))
-    curve = _curve(decision.recommendation) if is_informed else None
-    overruled = Reason.MODEL_FALLBACK in decision.reasons
-    least = decision.limit_bytes if overruled or not is_informed else 1
-    if curve is not None and scale != 1.0:
-        curve = replace(curve, need_bytes=tuple(need * scale for need in curve.need_bytes))
-    return ProcessNeed(
-        decision=decision,
-        history=history,
-        curve=curve,
-        least_bytes=int(np.ceil(least * scale)),
-        known_count=int((~history.is_censored).sum()),
-        scale_ratio=scale,
-    )
 
 
 def _curve(answer: Recommendation) -> NeedCurve | None:

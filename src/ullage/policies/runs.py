@@ -48,12 +48,15 @@ class UllageRunPolicy:
     names_runs: name the deciding runs in every answer, for people; nothing else depends on it.
     tells_needs: tell the whole distribution of the need, for a choice among machines; the
     ladder does not depend on it.
+    scores_experts: give the ladders of all experts, to be scored when the peak is known; not
+    where the answer is only looked at.
     """
 
     policy_id: str = "ullage"
     is_critical: bool = False
     names_runs: bool = True
     tells_needs: bool = False
+    scores_experts: bool = True
     is_guarded: bool = True
 
     def recommend(
@@ -79,7 +82,7 @@ class UllageRunPolicy:
         readings = read_all(seen, experts)
         leader = choose_leader(history, seen, readings)
         level = 1.0 - question.failure_budget_ratio if self.is_critical else 0.0
-        is_scored = is_scoring_turn(history, seen)
+        is_scored = self.scores_experts and is_scoring_turn(history, seen)
         asked = readings if is_scored else [leader, readings[0]]
         panel = panel_of(seen, asked, question.bounds, least_level=level)
         name = leader.expert.name if leader.expert.name in panel.names else "constant"
@@ -87,6 +90,7 @@ class UllageRunPolicy:
         ladders = panel.ladders(price_gbh, question.prices)
         reading = next(reading for reading in readings if reading.expert.name == name)
         ladder = _ladder(question, seen, reading, ladders[name])
+        told = _peak(seen, reading) if self.names_runs or self.tells_needs else None
         reasons = (Reason.LEARNED, Reason.REGIME_CHANGE) if since else (Reason.LEARNED,)
         is_first = not (question.failed_limits_bytes or question.can_grow)
         answer = Recommendation(
@@ -95,13 +99,13 @@ class UllageRunPolicy:
             expert=name,
             runs_used=len(seen.peak_bytes),
             expert_ladders=ladders if is_scored else {},
-            deciding_run_ids=_deciding_runs(history, seen, reading, ladder)
-            if self.names_runs
+            deciding_run_ids=_deciding_runs(history, seen, told, ladder)
+            if told is not None and self.names_runs
             else (),
             spent_prob=spent if is_first and question.attempts_left > 0 else (),
             failure_gbh=price_gbh,
             feature=seen.feature if leader.expert.follows_feature else None,
-            curve=curve_of(_peak(seen, reading)) if self.tells_needs else None,
+            curve=curve_of(told) if told is not None and self.tells_needs else None,
         )
         return _for_last_attempt(answer, question)
 
@@ -177,10 +181,9 @@ def _growth_ladder(question: RunQuestion, peak: PeakDistribution) -> Ladder:
 
 
 def _deciding_runs(
-    history: RunHistory, seen: Evidence, reading: Reading, ladder: Ladder
+    history: RunHistory, seen: Evidence, peak: PeakDistribution, ladder: Ladder
 ) -> tuple[str, ...]:
     """Return the runs with the largest say in the first limit, weightiest first."""
-    peak = _peak(seen, reading)
     limit = float(ladder.limit_bytes[0])
     say = peak.prob * np.exp(-np.abs(peak.points_bytes - limit) / (_NEAR_RATIO * limit))
     n = len(seen.peak_bytes)

@@ -21,7 +21,6 @@ from datetime import datetime
 from itertools import count, takewhile
 
 from ullage.core.allocation import Bounds
-from ullage.core.decide import settle_run
 from ullage.core.decision import RunQuestion
 from ullage.core.launch import (
     OVERHEAD_BYTES,
@@ -279,14 +278,6 @@ def _plan(job: LaunchedJob, before: MachineShape, now: Offer, chosen: Offer) -> 
         if obeys_hints(job) and 0 < hinted_bytes(job) < shape.memory_bytes:
             min_ram = shape.memory_bytes
     is_known = chosen.need.curve is not None
-    ladder = chosen.need.decision.ladder
-    guess = ladder.oom_prob[0] if ladder.oom_prob else 1.0
-    decision = settle_run(
-        chosen.need.decision,
-        chosen.need.history,
-        limit_bytes=chosen.limit_bytes,
-        oom_prob=chosen.oom_prob if is_known else guess,
-    )
     return WorkerPlan(
         job=job,
         before=before,
@@ -299,7 +290,7 @@ def _plan(job: LaunchedJob, before: MachineShape, now: Offer, chosen: Offer) -> 
         before_oom_prob=now.oom_prob if now.need.curve is not None else None,
         vcpu_hour_usd=chosen.vcpu_hour_usd,
         before_vcpu_hour_usd=now.vcpu_hour_usd,
-        decision=decision,
+        decision=chosen.need.settle(chosen.limit_bytes),
         reasons=(),
         expected_usd=chosen.expected_usd,
         before_expected_usd=now.expected_usd,
