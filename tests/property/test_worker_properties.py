@@ -26,6 +26,7 @@ MACHINES = (
     "n2d-standard-224",
     "e2-standard-2",
     "e2-highcpu-32",
+    "e2-custom-2-1024",
     "custom-6-20480",
     "n2-custom-4-102400-ext",
 )

@@ -10,6 +10,7 @@ import pytest
 from ullage.core.allocation import Bounds
 from ullage.core.decide import decide_run
 from ullage.core.decision import Reason
+from ullage.core.errors import ConfigError
 from ullage.core.launch import ONE_PROCESS, PlanReason, Sdk, WorkerLayout
 from ullage.core.machines import parse_machine_type
 from ullage.core.prices import DATAFLOW
@@ -164,6 +165,32 @@ def test_runs_that_all_ran_out_of_memory_ask_for_half_as_much_again() -> None:
     assert found.process_limit_bytes >= 7.5e9
     assert found.oom_prob is None
     assert "Every known run was cut short" in notes(found)
+
+
+def test_runs_that_were_cut_short_below_what_there_is_keep_it() -> None:
+    past = run_history([1e9, 1e9], censored=(0, 1))
+    found = plan(past, machine_type="n1-standard-4")
+    assert found.reasons == (PlanReason.KEPT,)
+    assert "Every known run was cut short" in notes(found)
+
+
+def test_a_machine_too_small_for_anything_is_kept_while_nothing_is_known() -> None:
+    assert plan(machine_type="e2-custom-2-1024").reasons == (PlanReason.REQUEST,)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"failure_budget_ratio": 0.0},
+        {"failure_budget_ratio": float("nan")},
+        {"gain_ratio": 1.0},
+        {"overhead_bytes": -1},
+        {"busy_vcpus_count": 0.0},
+    ],
+)
+def test_rules_that_cannot_be_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ConfigError):
+        PlanRules(**wrong)  # type: ignore[arg-type]
 
 
 def test_strangers_may_raise_a_default_but_not_lower_it() -> None:

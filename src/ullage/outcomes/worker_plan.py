@@ -157,7 +157,7 @@ def _percent(prob: float) -> str:
 def _money(plan: WorkerPlan) -> str:
     usd, before = plan.vcpu_hour_usd, plan.before_vcpu_hour_usd
     text = f"{format_usd(usd)} per vCPU-hour of work, {format_usd(usd * 100)} per 100"
-    if not _is_changed(plan):
+    if not _is_changed(plan) or not before > 0:
         return text
     ratio = usd / before - 1.0
     more = "less" if ratio < 0 else "more"

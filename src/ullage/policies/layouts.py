@@ -48,6 +48,11 @@ class ProcessNeed:
     known_count: int
     scale_ratio: float
 
+    @property
+    def is_unknown(self) -> bool:
+        """Whether no run at all says anything."""
+        return self.curve is None and len(self.history) == 0
+
     def oom_prob(self, limits_bytes: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the chance that the hottest process needs more than each limit."""
         if self.curve is None:

@@ -52,13 +52,13 @@ def _leading(job: LaunchedJob, choice: Choice) -> PlanReason:
     now, chosen = choice.now, choice.chosen
     if job.keeps_machine:
         return PlanReason.MACHINE_KEPT
+    if now.need.is_unknown:
+        return PlanReason.REQUEST if job.asks else PlanReason.NOTHING_KNOWN
     if not chosen.is_within(choice.terms):
         return PlanReason.LARGEST
-    if chosen is not now:
-        return PlanReason.CHEAPER if now.is_within(choice.terms) else PlanReason.SAFER
-    if now.need.known_count or now.need.curve is not None:
+    if chosen is now:
         return PlanReason.KEPT
-    return PlanReason.REQUEST if job.asks else PlanReason.NOTHING_KNOWN
+    return PlanReason.CHEAPER if now.is_within(choice.terms) else PlanReason.SAFER
 
 
 def notes_on_choice(job: LaunchedJob, choice: Choice, min_ram_bytes: int | None) -> list[str]:
@@ -83,7 +83,7 @@ def _notes_on_evidence(job: LaunchedJob, choice: Choice) -> Iterator[str]:
     elif 0 < need.known_count < LEAST_KNOWN_RUNS and choice.now.is_within(choice.terms):
         runs = "1 run" if need.known_count == 1 else f"{need.known_count} runs"
         yield f"Only {runs} with a known peak: memory is not lowered before {LEAST_KNOWN_RUNS}."
-    elif need.curve is None and need.least_bytes > choice.now.limit_bytes:
+    elif need.curve is None and need.known_count == 0 and not need.is_unknown:
         yield (
             "Every known run was cut short or ran out of memory: what a process needs is not"
             f" known, only that it is more; it is given {format_bytes(choice.chosen.limit_bytes)}."

@@ -22,6 +22,7 @@ from itertools import count, takewhile
 
 from ullage.core.allocation import Bounds
 from ullage.core.decision import RunQuestion
+from ullage.core.errors import ConfigError
 from ullage.core.launch import (
     OVERHEAD_BYTES,
     LaunchedJob,
@@ -74,6 +75,16 @@ class PlanRules:
     overhead_bytes: int = OVERHEAD_BYTES
     busy_vcpus_count: float | None = None
     """vCPUs that a worker of past jobs kept busy at most, where that was measured."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.failure_budget_ratio < 1.0:
+            raise ConfigError(f"a failure budget of {self.failure_budget_ratio}: take 0.02")
+        if not 0.0 <= self.gain_ratio < 1.0:
+            raise ConfigError(f"a least gain of {self.gain_ratio}: take 0.05")
+        if self.overhead_bytes < 0:
+            raise ConfigError("a worker's overhead is below 0; take 1GiB")
+        if self.busy_vcpus_count is not None and not self.busy_vcpus_count > 0.0:
+            raise ConfigError("busy vCPUs have to be above 0; leave them out where unknown")
 
     def budget(self, job: LaunchedJob) -> float:
         """Return the chance that is allowed for this job."""
@@ -185,9 +196,11 @@ def _choice(
 ) -> Offer:
     """Return the cheapest worker within the budget; of equal worth the launch's own.
 
-    Where none is within it: one SDK process or fewer threads as the last resort, else the
-    worker with the least risk.
+    Where nothing at all is known nothing changes. Where none is within it: one SDK process
+    or fewer threads as the last resort, else the worker with the least risk.
     """
+    if now.need.is_unknown:
+        return now
     if job.is_prime:
         terms = replace(terms, floor_bytes=max(terms.floor_bytes, before.memory_bytes))
     families = families_of(job, before)
