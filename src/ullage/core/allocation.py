@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ullage.core.units import MIB
 
 FLOOR_BYTES = 64 * MIB
@@ -59,18 +56,9 @@ class Ladder:
 class NeedCurve:
     """The chance that a run needs more than m bytes, for every m: a falling staircase.
 
-    need_bytes: rising. above_prob: same length, the chance of a need above each.
+    need_bytes: rising. above_prob: same length, the chance of a need above each; below the
+    least point it is 1.
     """
 
     need_bytes: tuple[float, ...]
     above_prob: tuple[float, ...]
-
-    def exceeding(self, limits_bytes: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the chance of a need above each limit; 1 below the least point.
-
-        >>> curve = NeedCurve(need_bytes=(1.0, 2.0), above_prob=(0.5, 0.0))
-        >>> curve.exceeding(np.array([0.5, 1.0, 1.5, 2.0])).tolist()
-        [1.0, 0.5, 0.5, 0.0]
-        """
-        at = np.searchsorted(np.array(self.need_bytes), limits_bytes, side="right")
-        return np.append(1.0, self.above_prob)[at]

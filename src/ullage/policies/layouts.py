@@ -57,7 +57,7 @@ class ProcessNeed:
         """Return the chance that the hottest process needs more than each limit."""
         if self.curve is None:
             return np.where(limits_bytes >= self.least_bytes, 0.0, 1.0)
-        return self.curve.exceeding(limits_bytes)
+        return exceeding(self.curve, limits_bytes)
 
     def settle(self, limit_bytes: int) -> RunDecision:
         """Return the decision to record for a worker that gives a process so much."""
@@ -73,6 +73,17 @@ class ProcessNeed:
             limit_bytes=limit_bytes,
             oom_prob=chance,
         )
+
+
+def exceeding(curve: NeedCurve, limits_bytes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the chance of a need above each limit; 1 below the curve's least point.
+
+    >>> curve = NeedCurve(need_bytes=(1.0, 2.0), above_prob=(0.5, 0.0))
+    >>> exceeding(curve, np.array([0.5, 1.0, 1.5, 2.0])).tolist()
+    [1.0, 0.5, 0.5, 0.0]
+    """
+    at = np.searchsorted(np.array(curve.need_bytes), limits_bytes, side="right")
+    return np.append(1.0, curve.above_prob)[at]
 
 
 def load_of(layout: WorkerLayout) -> tuple[float, float]:
