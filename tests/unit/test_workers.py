@@ -158,6 +158,13 @@ def test_two_runs_raise_but_never_lower() -> None:
     assert high.reasons == (PlanReason.SAFER,)
 
 
+def test_two_runs_change_no_vcpus_either() -> None:
+    past = JAVA_8.latest(2)
+    asked = {"sdk": Sdk.JAVA, "machine_type": "n2-highmem-16", "threads_count": 8}
+    assert plan(past, **asked).reasons == (PlanReason.KEPT,)
+    assert plan(JAVA_8, **asked).reasons == (PlanReason.CHEAPER,)
+
+
 def test_runs_that_all_ran_out_of_memory_ask_for_half_as_much_again() -> None:
     past = run_history([4e9, 5e9], censored=(0, 1), first_failed=(0, 1))
     found = plan(past, machine_type="n1-standard-4")
@@ -253,6 +260,8 @@ def test_fewer_threads_are_the_last_resort_and_only_where_they_were_seen() -> No
     many = history(30, 700 * GIB, threads=12, **layout)
     asked = {"is_streaming": True, "is_streaming_engine": True, "machine_type": "n2-standard-2"}
     assert PlanReason.FEWER_THREADS not in plan(many, **asked).reasons
+    few = both(many, history(3, 9 * GIB, threads=4, **layout))
+    assert PlanReason.FEWER_THREADS not in plan(few, **asked).reasons
     found = plan(both(many, history(10, 9 * GIB, threads=4, **layout)), **asked)
     assert found.layout.threads_count == 4
     assert PlanReason.FEWER_THREADS in found.reasons
@@ -389,6 +398,7 @@ def test_the_recorded_decision_is_the_plans_limit_and_chance() -> None:
     assert Reason.MACHINE_SHAPE in decision.reasons
     assert Reason.LEARNED in decision.reasons
     assert decision.recommendation.expert_ladders, "experts are scored when the peak is known"
+    assert decision.recommendation.spent_prob == (), "a cap, not a share of a pooled budget"
     assert decision.recommendation.curve is None, "not stored: the history gives it again"
     assert decision.question.features.numbers["vcpus_count"] == 4.0
     assert decision.question.features.numbers["processes_count"] == 4.0

@@ -143,11 +143,12 @@ class NeedReader:
         return tuple(int(value) for value in values[counts >= LIKE_RUNS])
 
     def _answering(self, load: tuple[float, float]) -> tuple[float, float] | None:
-        """Return the load whose runs answer for `load`, None where no peak is known."""
-        if load in self._seen or not self._seen:
-            return load if load in self._seen else self._commonest
-        larger = [each for each in self._seen if each[0] >= load[0] and each[1] >= load[1]]
-        return min(larger or self._seen, key=lambda each: (_rise(load, each), each))
+        """Return the load whose runs answer for `load`, None where no peak is known.
+
+        Itself or the least larger one (need does not rise from it), else the nearest smaller.
+        """
+        nearest = min(self._seen, key=lambda each: (_rise(load, each), each), default=None)
+        return self._commonest if nearest is None else nearest
 
     def _ask(self, layout: WorkerLayout, kept: NDArray[np.bool_], scale: float) -> ProcessNeed:
         """Return what the policy says of `layout` from the runs `kept`, x `scale`."""
