@@ -75,7 +75,7 @@ PURE_IMPORTS = frozenset(
         *("__future__", "abc", "collections", "collections.abc", "dataclasses", "enum", "types"),
         *("array", "bisect", "functools", "itertools", "math", "operator", "typing"),
         *("datetime", "decimal", "hashlib", "json", "numpy", "numpy.typing"),
-        *("posixpath", "re", "shlex", "string", "unicodedata"),
+        *("difflib", "posixpath", "re", "shlex", "string", "unicodedata"),
     }
 )
 """What the core and the policies may import besides the core: nothing with a clock, a file, a

@@ -11,7 +11,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from ullage.core.allocation import Bounds, Ladder, Prices
+from ullage.core.allocation import Bounds, Ladder, NeedCurve, Prices
 from ullage.core.decision import Reason, Recommendation, RunDecision, RunQuestion
 from ullage.core.masking import mask_command, mask_labels, mask_text
 from ullage.core.spending import Spending
@@ -202,6 +202,12 @@ decisions = st.builds(
         spent_prob=st.lists(probs, max_size=4).map(tuple),
         failure_gbh=finite,
         feature=st.none() | texts,
+        curve=st.none()
+        | ladders.map(
+            lambda ladder: NeedCurve(
+                need_bytes=tuple(map(float, ladder.limit_bytes)), above_prob=ladder.oom_prob
+            )
+        ),
     ),
     ladder=ladders,
     reasons=reasons,
