@@ -117,11 +117,14 @@ def stage_name(transforms: Iterable[str]) -> str:
     >>> stage_name(["flights/Read/SplitAndSize", "by tail", "flights/Read/Process"])
     'flights + by tail'
     """
-    return " + ".join(dict.fromkeys(_outermost(name) for name in transforms if name))
+    return " + ".join(dict.fromkeys(outermost_name(name) for name in transforms if name))
 
 
-def _outermost(name: str) -> str:
+def outermost_name(name: str) -> str:
     """Return what stands before the first "/" that no bracket encloses.
+
+    >>> outermost_name("flights/Read"), outermost_name("Map(<lambda at jobs/etl.py:7>)/Map")
+    ('flights', 'Map(<lambda at jobs/etl.py:7>)')
 
     Beam names a transform without a label by its source, "Map(<lambda at jobs/etl.py:7>)".
     """
