@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ from ullage.core.errors import UllageError
 from ullage.core.units import format_bytes
 
 _END_GRACE_S = 15.0
-"""How long a worker may take to end before it is asked to, and again before it is killed."""
+"""How long a worker that was let go may take to end before it is told to."""
+_TERM_GRACE_S = 5.0
+"""How long it may take then before its whole tree is killed."""
 
 
 class WorkerDiedError(UllageError):
@@ -97,15 +100,20 @@ class Crew:
         self._watchers.append(watcher)
         watcher.start()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All workers that were started."""
+        return tuple(self._live)
+
     def let_go(self, name: str) -> None:
         """Say that a worker is expected to end now."""
         with self._lock:
             self._leaving.add(name)
 
     def end(self, name: str) -> None:
-        """Wait for a worker that was let go; ask it to end, then insist, if it does not.
+        """Wait for a worker that was let go; tell it to end, then kill its tree, if it does not.
 
-        A worker of a crew that is failing is asked at once.
+        A worker of a crew that is failing is told at once. Its run is recorded in any case.
         """
         self.let_go(name)
         process = self._live.get(name)
@@ -113,11 +121,13 @@ class Crew:
             return
         if not self.is_failing and _has_ended(process, _END_GRACE_S):
             return
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-        if not _has_ended(process, _END_GRACE_S):
-            process.kill()  # its sentinel gives the cgroup back; the worker's channel is gone
-            process.wait()
+        for grace_s in (_TERM_GRACE_S, 0.0, _END_GRACE_S):  # three are an order: kill the tree
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+            if _has_ended(process, grace_s):
+                return
+        process.kill()  # its sentinel gives the cgroup back
+        process.wait()
 
     def death(self, *, wait_s: float = 0.0) -> WorkerEnd | None:
         """Return the first worker that died, waiting up to `wait_s` for one."""
@@ -128,12 +138,8 @@ class Crew:
         """End all workers, and remove the folder of their results."""
         for name in tuple(self._live):
             self.let_go(name)
-        if self.is_failing:
-            for process in tuple(self._live.values()):
-                if process.poll() is None:
-                    process.send_signal(signal.SIGTERM)
-        for name in tuple(self._live):
-            self.end(name)
+        with ThreadPoolExecutor(max(1, len(self._live))) as pool:
+            list(pool.map(self.end, tuple(self._live)))
         for watcher in self._watchers:
             watcher.join(_END_GRACE_S)
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -11,6 +11,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 from ullage.core.telemetry import SampleSeries
 from ullage.core.workload import Attempt
@@ -157,7 +158,7 @@ def _with_attempt(use: StageUse, attempt: Attempt, samples: SampleSeries) -> Sta
         peak_bytes = max(peak_bytes, attempt.peak_bytes)
     used = sum(
         (later - earlier) / 1000 * (low + high) / 2
-        for (earlier, low), (later, high) in zip(points, points[1:], strict=False)
+        for (earlier, low), (later, high) in pairwise(points)
     )
     mine = replace(
         use,
