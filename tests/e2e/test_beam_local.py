@@ -161,12 +161,12 @@ def test_ending_the_program_ends_its_workers(pipelines: Pipelines, number: signa
     def workers() -> list[int]:
         return _pids_with(f"{pipelines.lines.parent}", "sdk_worker_main")
 
-    assert wait_until(lambda: len(workers()) == 2, timeout_s=60)
+    assert wait_until(lambda: len(workers()) == 2, patience_s=60)
     time.sleep(0.5)
     program.send_signal(number)
     program.communicate(timeout=60)
     assert program.returncode != 0
-    assert wait_until(lambda: not workers(), timeout_s=30)
+    assert wait_until(lambda: not workers(), patience_s=30)
 
 
 def _pids_with(state: str, word: str) -> list[int]:

@@ -15,11 +15,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ullage.core.errors import UllageError
 from ullage.core.units import format_bytes
@@ -168,6 +169,29 @@ class Crew:
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
+
+
+@contextmanager
+def sigterm_ends_workers() -> Iterator[None]:
+    """Let a SIGTERM end the program by way of its `finally` blocks, so that workers end too.
+
+    Only where nobody handles it otherwise, and where signals can be handled (main thread).
+    """
+    is_ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    )
+    if is_ours:
+        signal.signal(signal.SIGTERM, _exit_on_signal)
+    try:
+        yield
+    finally:
+        if is_ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _exit_on_signal(number: int, _: object) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 def death_in_words(end: WorkerEnd, *, workload_key: str, stage: str | None = None) -> str:

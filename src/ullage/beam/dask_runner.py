@@ -19,7 +19,13 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.dask import dask_runner as beam_dask
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
-from ullage.beam.crew import Crew, WorkerDiedError, death_in_words, worker_command
+from ullage.beam.crew import (
+    Crew,
+    WorkerDiedError,
+    death_in_words,
+    sigterm_ends_workers,
+    worker_command,
+)
 from ullage.beam.local_options import WorkerSettings, worker_settings
 from ullage.core.errors import ConfigError
 from ullage.core.units import format_bytes
@@ -50,6 +56,7 @@ class DaskRunner(beam_dask.DaskRunner):
         _quieten()
         try:
             with (
+                sigterm_ends_workers(),
                 tempfile.TemporaryDirectory(prefix="ullage-dask-") as folder,
                 crew,
                 distributed.LocalCluster(

@@ -20,7 +20,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.portability.fn_api_runner.fn_runner import ExtendedProvisionInfo
 from google.protobuf import json_format
 
-from ullage.beam.crew import Crew, WorkerDiedError, death_in_words
+from ullage.beam.crew import Crew, WorkerDiedError, death_in_words, sigterm_ends_workers
 from ullage.beam.local_environment import LocalWorkerHandler, environment_of, forget
 from ullage.beam.local_options import WorkerSettings, worker_settings
 from ullage.beam.stage_times import StageTimes, record_stages
@@ -61,7 +61,7 @@ class LocalRunner(FnApiRunner):
         self._crew = crew
         self._default_environment = environment_of(crew, execution_id)
         try:
-            with crew:
+            with sigterm_ends_workers(), crew:
                 return super().run_pipeline(pipeline, options)
         except BaseException as error:
             self._explain(crew, error)

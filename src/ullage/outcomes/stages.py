@@ -7,6 +7,7 @@ from typing import Any
 
 from ullage.core.stages import StageUse, by_run, grown_bytes, hungriest
 from ullage.core.units import format_bytes
+from ullage.outcomes.render import utc_text
 from ullage.outcomes.tables import Table, Value, total
 
 _SHOWN_NAME = 60
@@ -40,8 +41,8 @@ def stages_plain(uses: Sequence[StageUse]) -> list[dict[str, Any]]:
         {
             "stage": use.name,
             "run_id": use.run_id,
-            "started_at": use.started_at,
-            "ended_at": use.ended_at,
+            "started_at": utc_text(use.started_at),
+            "ended_at": utc_text(use.ended_at),
             "start_bytes": use.start_bytes,
             "peak_bytes": use.peak_bytes,
             "grown_bytes": grown_bytes(use),
