@@ -29,6 +29,7 @@ _END_GRACE_S = 15.0
 """How long a worker that was let go may take to end before it is told to."""
 _TERM_GRACE_S = 5.0
 """How long it may take then before its whole tree is killed."""
+_BETWEEN_S = 0.5
 
 
 class WorkerDiedError(UllageError):
@@ -122,7 +123,8 @@ class Crew:
             return
         if not self.is_failing and _has_ended(process, _END_GRACE_S):
             return
-        for grace_s in (_TERM_GRACE_S, 0.0, _END_GRACE_S):  # three are an order: kill the tree
+        # Three are an order to kill the tree; at once, two would count as one.
+        for grace_s in (_TERM_GRACE_S, _BETWEEN_S, _END_GRACE_S):
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
             if _has_ended(process, grace_s):

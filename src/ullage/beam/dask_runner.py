@@ -26,7 +26,8 @@ from ullage.beam.crew import (
     sigterm_ends_workers,
     worker_command,
 )
-from ullage.beam.local_options import WorkerSettings, worker_settings
+from ullage.beam.local_options import worker_settings
+from ullage.beam.settings import WorkerSettings
 from ullage.core.errors import ConfigError
 from ullage.core.units import format_bytes
 

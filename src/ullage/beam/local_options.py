@@ -6,7 +6,6 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from apache_beam.options.pipeline_options import (
     DirectOptions,
@@ -14,6 +13,7 @@ from apache_beam.options.pipeline_options import (
     PipelineOptions,
 )
 
+from ullage.beam.settings import WorkerSettings
 from ullage.core.beam_key import beam_workload_key
 from ullage.core.errors import ConfigError
 from ullage.core.ids import check_name
@@ -55,39 +55,6 @@ class UllageLocalOptions(PipelineOptions):
             action="store_true",
             help="Neither read nor write the history.",
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerSettings:
-    """How the workers of one execution are run. Quantities are texts, as `ullage run` takes them.
-
-    features: k=v words, known before the start.
-    """
-
-    workload_key: str
-    workers_count: int
-    request: str | None = None
-    max_memory: str | None = None
-    limit: str | None = None
-    is_observing: bool = False
-    is_recording: bool = True
-    features: tuple[str, ...] = ()
-
-    def run_words(self) -> list[str]:
-        """Return the words of `ullage run` that these settings are."""
-        words = ["run", "--quiet", "--name", self.workload_key]
-        quantities = {
-            "--request": self.request,
-            "--max-memory": self.max_memory,
-            "--limit": self.limit,
-        }
-        for option, quantity in quantities.items():
-            words += [] if quantity is None else [option, quantity]
-        words += ["--observe"] if self.is_observing else []
-        words += [] if self.is_recording else ["--no-record"]
-        for feature in self.features:
-            words += ["--feature", feature]
-        return words
 
 
 def worker_settings(

@@ -22,7 +22,8 @@ from google.protobuf import json_format
 
 from ullage.beam.crew import Crew, WorkerDiedError, death_in_words, sigterm_ends_workers
 from ullage.beam.local_environment import LocalWorkerHandler, environment_of, forget
-from ullage.beam.local_options import WorkerSettings, worker_settings
+from ullage.beam.local_options import worker_settings
+from ullage.beam.settings import WorkerSettings
 from ullage.beam.stage_times import StageTimes, record_stages
 from ullage.core.stages import outermost_name, stage_name
 
