@@ -25,7 +25,6 @@ from ullage.core.workload import Run
 from ullage.demo.flights import find_flights, write_months
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "beam"
-MONTHS = (3, 12, 6)
 WORKERS_COUNT = 2
 
 
@@ -80,8 +79,8 @@ class Round:
 def main() -> None:
     """Run all pipelines both ways and print what happened."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--months", type=int, nargs="+", default=MONTHS)
-    months = tuple(parser.parse_args().months)
+    parser.add_argument("--months", default="3,12,6", help="of flights, one execution each")
+    months = tuple(int(word) for word in parser.parse_args().months.split(","))
     with tempfile.TemporaryDirectory(prefix="ullage-bench-") as name:
         folder = Path(name)
         inputs = write_months(find_flights(), folder, months)

@@ -97,7 +97,7 @@ _QUIET = {"DASK_LOGGING__DISTRIBUTED": "warning"}
 class _Done(PipelineResult):
     """A pipeline that has ended."""
 
-    def wait_until_finish(self, duration: int | None = None) -> str:
+    def wait_until_finish(self, *_: object, **__: object) -> str:
         """Return how it ended."""
         return str(self.state)
 

@@ -16,7 +16,7 @@ from apache_beam.options.pipeline_options import (
 from ullage.beam.settings import WorkerSettings
 from ullage.core.beam_key import beam_workload_key
 from ullage.core.errors import ConfigError
-from ullage.core.ids import check_name
+from ullage.core.ids import check_name, is_name
 from ullage.core.units import parse_bytes
 
 MAX_WORKERS = 256
@@ -129,6 +129,6 @@ def _features(argv: Sequence[str], cwd: str, *, runner: str, workers_count: int)
     }
     labels = {"runner": runner, "sdk": "python", "sdk_version": sdk_version}
     return (
-        *(f"{name}={number!r}" for name, number in numbers.items()),
+        *(f"{name}={number!r}" for name, number in numbers.items() if is_name(name)),
         *(f"{name}={label}" for name, label in labels.items()),
     )
