@@ -239,6 +239,20 @@ def test_dask_with_a_scheduler_of_its_own_is_refused(pipelines: Pipelines) -> No
     assert "leave out --dask_client_address" in done.stderr.strip().splitlines()[-1]
 
 
+def test_the_guide_names_every_option_and_no_other() -> None:
+    pytest.importorskip("apache_beam", reason="needs Apache Beam: run `make test-beam`")
+    import argparse
+    import re
+
+    from ullage.beam.local_options import UllageLocalOptions
+
+    parser = argparse.ArgumentParser(add_help=False)
+    UllageLocalOptions._add_argparse_args(parser)
+    real = {word for action in parser._actions for word in action.option_strings}
+    guide = (EXAMPLES.parent / "docs" / "beam.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(--ullage_[a-z_]+)`", guide, flags=re.MULTILINE)) == real
+
+
 @pytest.fixture(scope="module")
 def flights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with real flights, planes and weather."""

@@ -25,11 +25,12 @@ from typing import Any, NoReturn
 from ullage.core.errors import UllageError
 from ullage.core.units import format_bytes
 
-_END_GRACE_S = 15.0
+_END_GRACE_S = 60.0
 """How long a worker that was let go may take to end before it is told to."""
 _TERM_GRACE_S = 5.0
 """How long it may take then before its whole tree is killed."""
 _BETWEEN_S = 0.5
+_KILL_GRACE_S = 15.0
 
 
 class WorkerDiedError(UllageError):
@@ -124,7 +125,7 @@ class Crew:
         if not self.is_failing and _has_ended(process, _END_GRACE_S):
             return
         # Three are an order to kill the tree; at once, two would count as one.
-        for grace_s in (_TERM_GRACE_S, _BETWEEN_S, _END_GRACE_S):
+        for grace_s in (_TERM_GRACE_S, _BETWEEN_S, _KILL_GRACE_S):
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
             if _has_ended(process, grace_s):
@@ -144,7 +145,7 @@ class Crew:
         with ThreadPoolExecutor(max(1, len(self._live))) as pool:
             list(pool.map(self.end, tuple(self._live)))
         for watcher in self._watchers:
-            watcher.join(_END_GRACE_S)
+            watcher.join(_KILL_GRACE_S)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _watch(

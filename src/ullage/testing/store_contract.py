@@ -262,6 +262,8 @@ class StateStoreContract:
         decision = replace(decision, question=replace(decision.question, features=features))
         run = begun_run(workload=workload, features=features, decision_id=decision.decision_id)
         store.begin_run(run, decision, owner="me")
+        store.add_stages("daily-orders", [one_stage(run, name="Read(pg://u:hunter2@db)")])
+        assert "hunter2" not in repr(store.stages("daily-orders"))
         assert "hunter2" not in repr(store.runs())
         assert "hunter2" not in repr(store.workloads())
         assert "hunter2" not in repr(store.decision(decision.decision_id))
