@@ -29,7 +29,7 @@ def __getattr__(name: str) -> Any:
         try:
             import_module(needed)
         except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] != needed:
+            if not f"{needed}.".startswith(f"{error.name}."):
                 raise
             raise ImportError(
                 f"ullage.beam.{name} needs {needed}: pip install 'ullage[{extra}]'"
