@@ -44,13 +44,14 @@ def test_a_worker_that_is_let_go_is_no_death(crew: Crew) -> None:
     assert end.run_id is not None
 
 
-def test_the_first_death_is_told_once_and_kept(crew: Crew) -> None:
-    told: list[WorkerEnd] = []
-    crew.start("w", python("raise SystemExit(7)"), env=os.environ, on_death=told.append)
+def test_the_first_death_is_kept(crew: Crew) -> None:
+    crew.start("w", python("raise SystemExit(7)"), env=os.environ)
     death = crew.death(wait_s=60)
     assert death is not None
     assert (death.name, death.exit_code, death.result["outcome"]) == ("w", 7, "error")
-    assert wait_until(lambda: told == [death])
+    crew.close()
+    assert crew.ends == [death]
+    assert crew.death() is death
     line = death_in_words(death, workload_key="beam/test")
     assert line.startswith("w of beam/test ended with exit code 7, not for want of memory")
 

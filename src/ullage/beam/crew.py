@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,22 +83,15 @@ class Crew:
         self.is_failing = self.is_failing or kind is not None
         self.close()
 
-    def start(
-        self,
-        name: str,
-        command: Sequence[str],
-        *,
-        env: Mapping[str, str],
-        on_death: Callable[[WorkerEnd], None] | None = None,
-    ) -> None:
-        """Start `command` as a worker; `on_death` is called if it ends before it is let go."""
+    def start(self, name: str, command: Sequence[str], *, env: Mapping[str, str]) -> None:
+        """Start `command` as a worker. If it ends before it is let go, that is its death."""
         words = [sys.executable, "-P", "-m", "ullage", *self._run_words]
         words += ["--json", str(self._folder / f"{name}.json"), "--", *command]
         process = subprocess.Popen(words, env=env, stdin=subprocess.DEVNULL)
         with self._lock:
             self._live[name] = process
         watcher = threading.Thread(
-            target=self._watch, args=(name, process, on_death), name=f"watch {name}", daemon=True
+            target=self._watch, args=(name, process), name=f"watch {name}", daemon=True
         )
         self._watchers.append(watcher)
         watcher.start()
@@ -148,12 +141,7 @@ class Crew:
             watcher.join(_KILL_GRACE_S)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _watch(
-        self,
-        name: str,
-        process: subprocess.Popen[bytes],
-        on_death: Callable[[WorkerEnd], None] | None,
-    ) -> None:
+    def _watch(self, name: str, process: subprocess.Popen[bytes]) -> None:
         exit_code = process.wait()
         end = WorkerEnd(name=name, exit_code=exit_code, result=self._result(name))
         with self._lock:
@@ -163,8 +151,6 @@ class Crew:
                 self._died = end
         if is_early:
             self._has_died.set()
-            if on_death is not None:
-                on_death(end)
 
     def _result(self, name: str) -> Mapping[str, Any]:
         try:
