@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from ullage.core.decision import Recommendation, RunDecision, RunQuestion
 from ullage.core.recorded import FoundRun, ReadOptions, RejectedRow
 from ullage.core.spending import Spending
+from ullage.core.stages import StageUse
 from ullage.core.telemetry import MemoryReading, OomEvent, PressureState, SampleSeries
 from ullage.core.workload import Attempt, ControlKind, Run, Workload
 
@@ -155,6 +156,10 @@ class StateStore(Protocol):
         """Record the end of a run: outcome, exit code, expert costs, OOM events, known_at."""
         ...
 
+    def add_stages(self, workload_key: str, uses: Iterable[StageUse]) -> None:
+        """Record what the workers of one execution of a pipeline needed in each stage."""
+        ...
+
     def close_orphans(self, is_alive: Callable[[str], bool], *, at: datetime) -> list[str]:
         """Close runs whose owner is not alive as `unknown`; return their ids."""
         ...
@@ -192,6 +197,10 @@ class RunReader(Protocol):
 
         DataError where they are recorded and cannot be read.
         """
+        ...
+
+    def stages(self, workload_key: str) -> list[StageUse]:
+        """Return the stages of a workload's latest execution that has any, in order of start."""
         ...
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from ullage.core.decision import RunDecision
 from ullage.core.errors import DataError, InvariantError, PermanentError
 from ullage.core.spending import RECENT_RUNS, Spending
+from ullage.core.stages import StageUse
 from ullage.core.telemetry import OomEvent, SampleSeries
 from ullage.core.workload import Attempt, Outcome, Run, Workload
 from ullage.stores import archive, rows, segment_index, sqlite
@@ -164,6 +165,16 @@ class SqliteStateStore:
             for event in ooms:
                 _put(execute, "oom", rows.oom_row(event), ("run_id", "attempt", "at_us"))
             _close_envelope(execute, row)
+
+    def add_stages(self, workload_key: str, uses: Iterable[StageUse]) -> None:
+        """Record what workers needed in each stage; said again, the last word counts.
+
+        InvariantError for a worker whose run was never begun.
+        """
+        with self._writing() as execute:
+            for use in uses:
+                row = rows.stage_row(use, workload_key=workload_key)
+                _put(execute, "stage", row, ("run_id", "name"))
 
     def close_orphans(self, is_alive: Callable[[str], bool], *, at: datetime) -> list[str]:
         """Close runs whose owner is not alive as `unknown`, known at `at`; return their ids.
@@ -330,6 +341,17 @@ class SqliteStateStore:
 
             self._segment_reader = SegmentReader(self._path, self._reading)
         return self._segment_reader
+
+    def stages(self, workload_key: str) -> list[StageUse]:
+        """Return the stages of a workload's latest execution that has any, in order of start."""
+        query = (
+            "SELECT * FROM stage WHERE workload_key = :key AND execution_id = (SELECT execution_id"
+            " FROM stage WHERE workload_key = :key ORDER BY started_at_us DESC, execution_id DESC"
+            " LIMIT 1) ORDER BY started_at_us, run_id, name"
+        )
+        with self._reading() as execute:
+            found = execute(query, {"key": workload_key}).fetchall()
+        return [rows.stage_of(row) for row in found]
 
     def each_run(
         self, workload_key: str | None = None, *, since: datetime | None = None

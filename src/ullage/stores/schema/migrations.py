@@ -144,7 +144,26 @@ _SEGMENTS = Migration(
     ),
 )
 
-MIGRATIONS: tuple[Migration, ...] = (_RUNS_AND_DECISIONS, _ANNOUNCED_CHANCE, _SEGMENTS)
+_STAGES = Migration(
+    4,
+    (
+        """CREATE TABLE stage (
+            run_id TEXT NOT NULL REFERENCES run (run_id),
+            name TEXT NOT NULL,
+            workload_key TEXT NOT NULL,
+            execution_id TEXT NOT NULL,
+            started_at_us INTEGER NOT NULL,
+            ended_at_us INTEGER NOT NULL,
+            start_bytes INTEGER,
+            peak_bytes INTEGER,
+            used_byte_seconds REAL,
+            PRIMARY KEY (run_id, name)
+        ) STRICT""",
+        "CREATE INDEX stage_by_workload ON stage (workload_key, started_at_us)",
+    ),
+)
+
+MIGRATIONS: tuple[Migration, ...] = (_RUNS_AND_DECISIONS, _ANNOUNCED_CHANCE, _SEGMENTS, _STAGES)
 SCHEMA_VERSION = MIGRATIONS[-1].number
 """What this Ullage writes; it reads nothing newer."""
 
