@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ullage.config import Settings
+    from ullage.control.job_launch import LaunchPorts
     from ullage.core.ports import Booking, HistoryReader, MemorySource, RunPolicy, Sandbox
     from ullage.stores.ledger import HostLedger
     from ullage.stores.state import SqliteStateStore
@@ -213,6 +214,20 @@ def run_policy() -> RunPolicy:
     from ullage.policies.runs import UllageRunPolicy
 
     return UllageRunPolicy()
+
+
+def launch_ports(store: SqliteStateStore | None) -> LaunchPorts:
+    """Return the world of a launch on Dataflow. store: None reads and records nothing."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from ullage.control.job_launch import LaunchPorts
+    from ullage.policies.runs import UllageRunPolicy
+
+    return LaunchPorts(
+        store=store,
+        policy=UllageRunPolicy(tells_needs=True),
+        clock=SystemClock(),
+        entropy=os.urandom,
+    )
 
 
 def backtest_policy(policy_id: str) -> RunPolicy:

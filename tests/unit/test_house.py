@@ -58,6 +58,8 @@ DIMENSIONLESS = {
     "labels": "codes that stand for texts",
     "workload": "an index into the names",
     "row": "an index into the arrays",
+    "own_start": "an index into words",
+    "own_end": "an index into words",
     "line": "ordinal of a line of a file",
     "first_line": "ordinal of a line of a file",
 }

@@ -26,7 +26,9 @@ _FORMATS = {
     "int64": re.compile(r"-?[0-9]{1,19}"),
     "uint64": re.compile(r"[0-9]{1,20}"),
     "google-datetime": re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(\.[0-9]{1,9})?Z"),
-    "date-time": re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(\.[0-9]{1,9})?(Z|[+-][0-9:]{5})"),
+    "date-time": re.compile(
+        r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(\.[0-9]{1,9})?(Z|[+-][0-9:]{5})"
+    ),
     "google-duration": re.compile(r"-?[0-9]+(\.[0-9]{1,9})?s"),
     "byte": re.compile(r"[A-Za-z0-9+/_-]*={0,2}"),
 }
@@ -177,9 +179,7 @@ def published_documents() -> dict[str, DiscoveryDocument]:
     return documents
 
 
-def _methods(
-    part: Mapping[str, Json], prefix: str, shared: Mapping[str, Json]
-) -> Iterator[Method]:
+def _methods(part: Mapping[str, Json], prefix: str, shared: Mapping[str, Json]) -> Iterator[Method]:
     for method in part.get("methods", {}).values():
         yield Method(
             method_id=method["id"],

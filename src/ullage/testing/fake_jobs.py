@@ -209,9 +209,7 @@ class FakeJobs:
         )
         return next(found, None) if request_id else None
 
-    def _replace_or_refuse(
-        self, name: str, path: Mapping[str, str], replaced: str | None
-    ) -> None:
+    def _replace_or_refuse(self, name: str, path: Mapping[str, str], replaced: str | None) -> None:
         if replaced:
             if replaced not in self.jobs or not self.jobs[replaced].is_active:
                 raise Refusal(404, "NOT_FOUND", f"There is no active job {replaced} to replace.")
@@ -265,9 +263,7 @@ class FakeJobs:
             known.update(body["runtimeUpdatableParams"])
         return job.answer
 
-    def _list_messages(
-        self, path: Mapping[str, str], query: Mapping[str, str], body: Json
-    ) -> Json:
+    def _list_messages(self, path: Mapping[str, str], query: Mapping[str, str], body: Json) -> Json:
         job = self._find(path)
         since = query.get("startTime", "")
         messages = [message for message in job.messages if message["time"] >= since]
