@@ -71,7 +71,7 @@ def launched_job(options: Options, context: LaunchContext) -> LaunchedJob:
         or (is_prime and not is_streaming),
         machine_type=_last(options, "worker_machine_type"),
         threads_count=_count(options, "number_of_worker_harness_threads"),
-        min_ram_bytes=min_ram_of([str(hint) for hint in options.get("resource_hints", ())]),
+        min_ram_bytes=min_ram_of(_hints(options, context.sdk)),
         transform_min_ram_bytes=context.transform_min_ram_bytes,
         experiments=experiments,
         service_options=service_options,
@@ -83,6 +83,12 @@ def launched_job(options: Options, context: LaunchContext) -> LaunchedJob:
         workload_key=_key(options, context, job_name),
         keeps_machine=is_true(_last(options, "ullage_keep_machine")),
     )
+
+
+def _hints(options: Options, sdk: Sdk) -> list[str]:
+    """Return the hints one by one: Java takes several in one flag."""
+    given = [str(value) for value in options.get("resource_hints", ())]
+    return [hint for each in given for hint in (each.split(",") if sdk is Sdk.JAVA else [each])]
 
 
 def _key(options: Options, context: LaunchContext, job_name: str) -> str:
