@@ -23,16 +23,11 @@ def main() -> None:
         import ullage.beam
 
         options = ullage.beam.size(options)
-    group = beam.GroupByKey()
+    total = beam.MapTuple(lambda key, values: (key, sum(values)))
     if own.transform_hint:
-        group = group.with_resource_hints(min_ram=own.transform_hint)
+        total = total.with_resource_hints(min_ram=own.transform_hint)
     pipeline = beam.Pipeline(options=options)
-    _ = (
-        pipeline
-        | beam.Create([("a", 1), ("b", 2)])
-        | group
-        | beam.MapTuple(lambda key, values: (key, sum(values)))
-    )
+    _ = pipeline | beam.Create([("a", 1), ("b", 2)]) | beam.GroupByKey() | total
     result = pipeline.run()
     print("submitted", result.job_id())
 

@@ -140,10 +140,11 @@ def _size(
     if launch.sdk is None and not is_plan_only:
         _say(f"Dataflow launch left as it is: {launch.why_not}")
         return options, None
+    is_plan_only = is_plan_only or launch.is_set("ullage_plan")
     launcher = replace(options, name=None)  # --name is the job's; the launcher is another workload
     build_request(launcher, command, settings)  # what is wrong with it is said before recording
     sized = size_launch(command, launch, options, settings, is_plan_only=is_plan_only)
-    if is_plan_only or launch.is_set("ullage_plan"):
+    if is_plan_only:
         typer.echo(plan_output(sized, output), nl=False)
         _exit(0)
     _write(launch_text(sized).rstrip("\n"))
