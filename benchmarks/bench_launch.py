@@ -51,16 +51,16 @@ def past_runs(count: int, *, seed: int = 0) -> list[Run]:
     return found
 
 
-def launch_once() -> tuple[float, str]:
-    """Size one launch as `ullage run` does; return (seconds, machine type)."""
+def launch_once() -> tuple[float, float, str]:
+    """Size one launch as `ullage run` does; return (seconds, of CPU, machine type)."""
     settings = load_settings()
-    began = time.perf_counter()
+    began, cpu_began = time.perf_counter(), time.process_time()
     launch = launch_of(COMMAND)
     assert launch is not None
     sized = size_launch(COMMAND, launch, RunOptions(), settings, is_plan_only=False)
-    elapsed_s = time.perf_counter() - began
+    elapsed_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu_began
     assert sized.plan is not None
-    return elapsed_s, sized.plan.shape.machine_type
+    return elapsed_s, cpu_s, sized.plan.shape.machine_type
 
 
 def main() -> None:
@@ -74,11 +74,15 @@ def main() -> None:
         store = ullage.stores.state.SqliteStateStore.open(Path(folder, "state.db"))
         store.add_ended(past_runs(arguments.runs), ())
         store.close()
-        cold_s, machine_type = launch_once()
-        warm_s = sorted(launch_once()[0] for _ in range(arguments.launches))
+        cold_s, cold_cpu_s, machine_type = launch_once()
+        warm = [launch_once() for _ in range(arguments.launches)]
+    warm_s, cpu_s = (sorted(each[column] for each in warm) for column in (0, 1))
+    middle = len(warm) // 2
     print(
-        f"sizing a launch: {arguments.runs} past jobs, {machine_type}: first {cold_s * 1e3:.0f} ms, "
-        f"then median {warm_s[len(warm_s) // 2] * 1e3:.0f} ms, worst {warm_s[-1] * 1e3:.0f} ms"
+        f"sizing a launch: {arguments.runs} past jobs, {machine_type}: "
+        f"first {cold_s * 1e3:.0f} ms ({cold_cpu_s * 1e3:.0f} ms of CPU), then median "
+        f"{warm_s[middle] * 1e3:.0f} ms ({cpu_s[middle] * 1e3:.0f}), worst {warm_s[-1] * 1e3:.0f} "
+        f"ms ({cpu_s[-1] * 1e3:.0f}); load of the machine {os.getloadavg()[0]:.1f}"
     )
 
 
