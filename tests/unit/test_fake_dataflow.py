@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ullage.testing.fake_dataflow import ROUTES, FakeDataflow, Fault, find_route
+from ullage.testing.serve_dataflow import flags_for, posted_line
 
 JOBS = "v1b3/projects/p/locations/us-central1/jobs"
 
@@ -214,3 +215,16 @@ def test_each_path_has_one_method() -> None:
         found = find_route(route.verb, path)
         assert found is not None
         assert found[0] == route
+
+
+def test_the_served_fake_tells_what_was_posted(cloud: FakeDataflow) -> None:
+    assert cloud.endpoint in flags_for(cloud)
+    environment = {
+        "workerPools": [{"machineType": "n2-standard-2", "numThreadsPerWorker": 2}],
+        "sdkPipelineOptions": {"options": {"resource_hints": ["min_ram=4GiB"]}},
+    }
+    create(cloud, "orders\x1b[2J", environment=environment, labels={"team": "a"})
+    line = posted_line(cloud.jobs.newest().posted)
+    assert line.startswith("job orders\\x1b[2J: machine: n2-standard-2; threads: 2; hints: min_ram")
+    assert "labels: team=a" in line
+    assert "the service's default" in posted_line({"name": "x"})

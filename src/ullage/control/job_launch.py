@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from ullage.control.owners import launch_owner
 from ullage.control.run import HISTORY_RUNS, RunStore
+from ullage.core.beam_key import PREFIX
 from ullage.core.ids import make_run_id
 from ullage.core.launch import LaunchedJob, WorkerPlan
 from ullage.core.ports import Clock, RunPolicy
@@ -33,13 +34,22 @@ class LaunchPorts:
 def plan_launch(job: LaunchedJob, ports: LaunchPorts, rules: PlanRules) -> WorkerPlan:
     """Return the worker that `job` should get by its history; nothing is recorded.
 
+    Without history other Beam workloads are looked at: they can raise a default, no more.
+
     Raises ConfigError for a launch that the service would refuse.
     """
     now = ports.clock.now()
-    runs = [] if ports.store is None else ports.store.runs(job.key, limit=HISTORY_RUNS)
+    history, related = history_of([], at=now), None
+    if ports.store is not None:
+        history = history_of(ports.store.runs(job.key, limit=HISTORY_RUNS), at=now)
+        if len(history) == 0:
+            others = ports.store.runs(limit=HISTORY_RUNS)
+            beam = [run for run in others if run.workload.key.startswith(PREFIX)]
+            related = history_of(beam, at=now) if beam else None
     return plan_worker(
         job,
-        history=history_of(runs, at=now),
+        history=history,
+        related=related,
         policy=ports.policy,
         asked_at=now,
         rules=rules,
@@ -81,7 +91,7 @@ def close_unsent(run: Run | None, ports: LaunchPorts) -> None:
 
 
 def _key_reason(job: LaunchedJob) -> str:
-    if job.workload_key is not None and not job.workload_key.startswith("beam/"):
+    if job.workload_key is not None and not job.workload_key.startswith(PREFIX):
         return "named by the user"
     return f"the Beam job {job.job_name[:120]!a}, without what its launcher adds"
 

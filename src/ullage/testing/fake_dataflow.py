@@ -150,7 +150,9 @@ class FakeDataflow:
         *,
         buckets: tuple[str, ...] = ("bucket",),
         documents: Mapping[str, DiscoveryDocument] | None = None,
+        port: int = 0,
     ) -> None:
+        self._wanted_port = port
         self.jobs = FakeJobs()
         self.storage = FakeStorage(buckets)
         self.seen: list[SeenRequest] = []
@@ -182,7 +184,7 @@ class FakeDataflow:
 
     def __enter__(self) -> FakeDataflow:
         """Begin to listen on a free port."""
-        self._server = _Server(("127.0.0.1", 0), self)
+        self._server = _Server(("127.0.0.1", self._wanted_port), self)
         threading.Thread(
             target=self._server.serve_forever, args=(0.02,), daemon=True, name="fake-dataflow"
         ).start()
