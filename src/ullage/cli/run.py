@@ -148,7 +148,7 @@ def _size(
         typer.echo(plan_output(sized, output), nl=False)
         _exit(0)
     _write(launch_text(sized).rstrip("\n"))
-    return launcher, sized
+    return (options, None) if sized.plan is None else (launcher, sized)
 
 
 def _supervise(request: RunRequest, settings: Settings, *, is_recording: bool) -> RunReport:

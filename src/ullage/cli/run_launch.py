@@ -15,7 +15,7 @@ from ullage.core.errors import ConfigError
 from ullage.core.launch import Sdk, WorkerPlan
 from ullage.core.launch_flags import gcloud_flags, rewrite
 from ullage.core.launch_options import LaunchContext, launched_job
-from ullage.core.launch_words import LaunchWords, read_launch
+from ullage.core.launch_words import SIZES_ITSELF, LaunchWords, read_launch
 from ullage.core.prices import REGION
 from ullage.outcomes.formats import TextFormat
 
@@ -61,8 +61,9 @@ def size_launch(
 
     Raises ConfigError for a launch that the service would refuse, before anything is sent.
     """
-    is_left_alone = launch.why_not and not (launch.is_gcloud or launch.sdk is Sdk.GO)
-    if launch.sdk is None or is_left_alone:
+    is_advice = launch.is_gcloud or launch.sdk is Sdk.GO
+    is_advice = is_advice or (is_plan_only and launch.why_not == SIZES_ITSELF)
+    if launch.sdk is None or (launch.why_not and not is_advice):
         return SizedLaunch(launch=launch, plan=None, argv=tuple(argv))
     from ullage import bootstrap
     from ullage.control.job_launch import plan_launch, record_launch

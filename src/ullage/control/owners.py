@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 
+from ullage.core.ids import fit_name
+
 LAUNCHED = "dataflow:"
 """How the owner token of a launched job begins."""
 
@@ -23,7 +25,7 @@ def launch_owner(project: str | None, region: str, job_name: str) -> str:
     >>> launch_owner("acme", "us-central1", "orders")
     'dataflow:acme/us-central1/orders'
     """
-    return f"{LAUNCHED}{project or '-'}/{region}/{job_name[:200]}"
+    return LAUNCHED + "/".join(fit_name(part) or "-" for part in (project or "", region, job_name))
 
 
 def is_owner_alive(owner: str) -> bool:

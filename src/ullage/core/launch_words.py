@@ -22,6 +22,9 @@ OWN_RUNNER = "ullage.beam.dataflowrunner"
 OWN_PREFIX = "ullage_"
 """How options begin that are Ullage's own among a pipeline's."""
 
+SIZES_ITSELF = "its runner sizes the job itself"
+"""The reason why a launch by our own runner is left alone; it can be planned nevertheless."""
+
 _ALIASES = {
     "experiment": "experiments",
     "label": "labels",
@@ -210,7 +213,7 @@ def _why_not(options: Mapping[str, tuple[str, ...]], runner: str) -> str:
     if is_true(options.get("ullage_off", ("",))[-1]):
         return "--ullage_off was given"
     if runner.strip().lower() == OWN_RUNNER:
-        return "its runner sizes the job itself"
+        return SIZES_ITSELF
     if any(f"{DECISION_LABEL}=" in label for label in options.get("labels", ())):
         return f"it has been sized already (label {DECISION_LABEL})"
     if "template_location" in options:
