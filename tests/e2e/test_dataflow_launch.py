@@ -363,6 +363,58 @@ def test_a_launch_that_fails_is_closed_as_unknown(
     store.close()
 
 
+def test_an_answer_that_is_lost_on_its_way_starts_one_job(
+    cli: Cli, cloud: FakeDataflow, launch: Launch
+) -> None:
+    """Beam asks again with the same request id; the run is the one job's."""
+    cloud.fail_next("jobs.create", Fault.LOST_ANSWER)
+    done = launch("runner")
+    assert len(cloud.jobs.jobs) == 1
+    runs = open_runs(cli)
+    if done.returncode == 0:
+        assert [run.decision_id for run in runs] == [posted(cloud).labels["ullage-decision"]]
+    else:
+        assert runs == []  # closed as unknown: it gets its real end when that is read back
+
+
+def test_streaming_jobs_keep_to_a_stricter_budget(
+    cli: Cli, cloud: FakeDataflow, launch: Launch, history: Callable[..., None]
+) -> None:
+    history(*NEEDS, vcpus_count=2, threads_count=12)
+    plan = announced(cli, launch, "--streaming")
+    assert plan["failure_budget_ratio"] == 0.005
+    done = launch("size", "--streaming")
+    assert done.returncode == 0, done.stderr
+    assert posted(cloud).machine_type == plan["options"]["worker_machine_type"]
+    assert cloud.jobs.newest().answer["type"] == "JOB_TYPE_STREAMING"
+
+
+def test_words_and_options_come_to_the_same(tmp_path: Path) -> None:
+    """Flags added to a command, and a plan put into options: Beam reads the same from both."""
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    from ullage.beam.options import option_words, set_options
+    from ullage.core.launch_flags import python_flags
+
+    planned: dict[str, str | tuple[str, ...]] = {
+        "worker_machine_type": "n2-custom-4-40960",
+        "number_of_worker_harness_threads": "2",
+        "experiments": ("no_use_multiple_sdk_containers",),
+        "resource_hints": ("min_ram=40GiB",),
+        "labels": ("ullage-workload=orders", "ullage-decision=d-1"),
+        "beam_plugins": ("ullage_agent",),
+    }
+    for given in ([], ["--labels=a=b", "--experiments=x,y", "--machine_type=n1-standard-1"]):
+        options = PipelineOptions(given)
+        set_options(options, planned)
+        by_words = option_words(PipelineOptions([*given, *python_flags(planned)]))
+        by_options = option_words(options)
+        assert by_options == by_words
+        set_options(options, planned)
+        assert option_words(options) == by_options, "twice is once"
+    assert option_words(PipelineOptions([])).get("resource_hints", ()) == ()
+
+
 def test_workers_load_the_agent_where_it_is_asked_for(cloud: FakeDataflow, launch: Launch) -> None:
     for way in WAYS:
         done = launch(way, "--ullage_agent", f"--job_name=orders-{way}")
