@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from ullage.testing.fake_dataflow import ROUTES, FakeDataflow, Fault, find_route
+from ullage.testing.fake_dataflow import FakeDataflow, Fault
+from ullage.testing.fake_routes import ROUTES, find_route
 from ullage.testing.serve_dataflow import flags_for, posted_line
 
 JOBS = "v1b3/projects/p/locations/us-central1/jobs"

@@ -14,7 +14,6 @@ import typer
 from ullage.outcomes.formats import TextFormat
 
 if TYPE_CHECKING:
-    from ullage.cli.run_launch import SizedLaunch
     from ullage.cli.run_options import RunOptions
     from ullage.config import Settings
     from ullage.control.run import RunPorts, RunReport, RunRequest
@@ -92,16 +91,14 @@ def run(
         is_recording=not no_record,
     )
     workload: Workload | None = None
-    sized: SizedLaunch | None = None
+    argv = tuple(command)
     try:
         from ullage.config import load_settings
 
         settings = load_settings()
         if _names_dataflow(command) or plan:
-            options, sized = _size(options, command, settings, is_plan_only=plan, output=output)
-        prepared = build_request(options, command, settings)
-        if sized is not None:
-            prepared = replace(prepared, argv=sized.argv)
+            options, argv = _size(options, command, settings, is_plan_only=plan, output=output)
+        prepared = replace(build_request(options, command, settings), argv=argv)
         workload = prepared.workload
         report = _supervise(prepared, settings, is_recording=options.is_recording)
     except UllageError as error:
@@ -121,7 +118,7 @@ def _size(
     *,
     is_plan_only: bool,
     output: TextFormat,
-) -> tuple[RunOptions, SizedLaunch | None]:
+) -> tuple[RunOptions, tuple[str, ...]]:
     """Return the launcher's own options and its sized command; `--plan` ends here."""
     from ullage.cli.run_launch import launch_of, launch_text, plan_output, size_launch
     from ullage.cli.run_options import build_request
@@ -134,12 +131,12 @@ def _size(
                 "--plan is for commands that launch a Dataflow job (--runner=DataflowRunner); "
                 "for others see `ullage explain`"
             )
-        return options, None
+        return options, tuple(command)
     if options.is_observing and not is_plan_only:
-        return options, None
+        return options, tuple(command)
     if launch.sdk is None and not is_plan_only:
         _say(f"Dataflow launch left as it is: {launch.why_not}")
-        return options, None
+        return options, tuple(command)
     is_plan_only = is_plan_only or launch.is_set("ullage_plan")
     launcher = replace(options, name=None)  # --name is the job's; the launcher is another workload
     build_request(launcher, command, settings)  # what is wrong with it is said before recording
@@ -148,7 +145,7 @@ def _size(
         typer.echo(plan_output(sized, output), nl=False)
         _exit(0)
     _write(launch_text(sized).rstrip("\n"))
-    return (options, None) if sized.plan is None else (launcher, sized)
+    return options if sized.plan is None else launcher, sized.argv
 
 
 def _supervise(request: RunRequest, settings: Settings, *, is_recording: bool) -> RunReport:

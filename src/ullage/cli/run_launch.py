@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ullage.core.errors import ConfigError
-from ullage.core.launch import Sdk, WorkerPlan
+from ullage.core.launch import LaunchedJob, Sdk, WorkerPlan
 from ullage.core.launch_flags import gcloud_flags, rewrite
 from ullage.core.launch_options import LaunchContext, launched_job
 from ullage.core.launch_words import SIZES_ITSELF, LaunchWords, read_launch
@@ -69,14 +69,7 @@ def size_launch(
     from ullage.control.job_launch import plan_launch, record_launch
     from ullage.policies.workers import PlanRules
 
-    context = LaunchContext(
-        sdk=launch.sdk,
-        script=launch.script,
-        name=options.name,
-        features=bootstrap.measure_features(argv, os.getcwd(), options.features),
-        region=os.environ.get("CLOUDSDK_COMPUTE_REGION") or REGION,  # as Beam has it
-    )
-    job = launched_job(launch.options, context)
+    job = _job_of(argv, launch, launch.sdk, options)
     budget_ratio = options.failure_budget_ratio or settings.failure_budget_ratio
     is_sent = not (is_plan_only or launch.why_not or launch.is_set("dry_run"))
     store = None
@@ -98,6 +91,19 @@ def size_launch(
     return SizedLaunch(
         launch=launch, plan=plan, argv=tuple(rewrite(argv, launch, planned, job=job))
     )
+
+
+def _job_of(argv: Sequence[str], launch: LaunchWords, sdk: Sdk, options: RunOptions) -> LaunchedJob:
+    from ullage import bootstrap
+
+    context = LaunchContext(
+        sdk=sdk,
+        script=launch.script,
+        name=options.name,
+        features=bootstrap.measure_features(argv, os.getcwd(), options.features),
+        region=os.environ.get("CLOUDSDK_COMPUTE_REGION") or REGION,  # as Beam has it
+    )
+    return launched_job(launch.options, context)
 
 
 def launch_text(sized: SizedLaunch) -> str:
