@@ -66,8 +66,9 @@ benchmarks-quality: setup ## every figure of decision quality on recorded runs: 
 	@$(BIN)/python benchmarks/decision_quality.py --data "$(DATA)" $(ARGS)
 
 .PHONY: dist
-dist: setup ## build the wheel and the source archive into dist/
+dist: setup ## build the wheels and source archives of Ullage and of its worker agent into dist/
 	@$(BIN)/python -m hatchling build --clean
+	@cd agent && $(CURDIR)/$(BIN)/python -m hatchling build -d $(CURDIR)/dist
 
 .PHONY: test-beam
 test-beam: $(BEAM_VENV)/.stamps/demo ## the opt-in lane: real Apache Beam pipelines (own .venv-beam)

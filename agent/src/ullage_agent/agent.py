@@ -67,7 +67,7 @@ class Agent:
                 if reason is not None:
                     self.tell(reason)
                 faults = 0
-            except Exception:
+            except BaseException:  # a handler of the log may raise anything at all
                 faults += 1
             if self._end.wait(self.sampler.interval_s):
                 break
@@ -75,7 +75,7 @@ class Agent:
             try:
                 self.sampler.sample()
                 self.tell("exit")
-            except Exception:
+            except BaseException:
                 return  # the process ends: there is nobody left to tell
 
 

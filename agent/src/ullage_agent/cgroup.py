@@ -50,7 +50,8 @@ class MemoryCgroup:
     def read(self) -> dict[str, int]:
         """Return cgroup_usage_bytes, cgroup_limit_bytes, cgroup_peak_bytes, oom_kills: what it has.
 
-        The limit is the smallest one from here up to the mount: each of them holds.
+        The limit is the smallest one from here up to the mount: each of them holds. "No limit"
+        is "max" (2) or about 2**63 (1): neither is a number of bytes that `number_of` believes.
         """
         found: dict[str, int] = {}
         self._put(found, "cgroup_usage_bytes", "usage")
@@ -59,9 +60,6 @@ class MemoryCgroup:
             limit
             for folder in self._upwards()
             if (limit := number_of(read_file(f"{folder}/{self._files['limit']}"))) is not None
-            and limit < 1 << 60
-            # version 1 writes the largest multiple of a page for "no limit"
-            and limit < (1 << 63) - (1 << 20)
         ]
         if limits:
             found["cgroup_limit_bytes"] = min(limits)

@@ -72,10 +72,12 @@ def read_host(proc: str = "/proc") -> dict[str, int]:
 
 
 def read_pressure(path: str = "/proc/pressure/memory") -> dict[str, float]:
-    """Return psi_some_avg10 and psi_full_avg10: percent of the last 10 s spent waiting for memory."""
+    """Return psi_some_avg10 and psi_full_avg10: percent of the last 10 s spent waiting."""
     averages = _AVERAGE.findall(read_file(path))
     return {
-        f"psi_{kind.decode()}_avg10": float(value) for kind, value in averages if float(value) <= 100
+        f"psi_{kind.decode()}_avg10": float(value)
+        for kind, value in averages
+        if float(value) <= 100
     }
 
 

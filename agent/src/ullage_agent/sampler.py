@@ -64,7 +64,7 @@ class Sampler:
         self.oom_kills = 0
 
     def sample(self) -> str | None:
-        """Take one sample; return why it should be reported ("start", "peak", "interval") or None."""
+        """Take one sample; return why to report it (start, peak, interval), None where not."""
         at_s = self._monotonic_s()
         if at_s - self._around_s >= SURROUNDINGS_S:
             self._look_around(at_s)
