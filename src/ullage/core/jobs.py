@@ -7,11 +7,13 @@ service (`sources.dataflow`), what a job costs (`core.job_cost`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from ullage.core.beam_key import PREFIX, beam_workload_key
+from ullage.core.decision import RunDecision
 from ullage.core.errors import ConfigError
 from ullage.core.ids import make_imported_run_id
 from ullage.core.job_cost import JobMetrics
@@ -28,6 +30,7 @@ from ullage.core.launch import (
 from ullage.core.machines import MachineShape, parse_machine_type
 from ullage.core.oom_signals import Surety
 from ullage.core.recorded import believed_bytes, clean_features
+from ullage.core.scoring import expert_costs_gbh
 from ullage.core.telemetry import Attribution, OomEvent
 from ullage.core.workload import Attempt, ControlKind, Features, Outcome, Run, Workload
 
@@ -42,6 +45,10 @@ OUTCOMES: Mapping[str, Outcome] = {
 end, as a cancelled one; its peak is a lower bound."""
 
 
+SAME_KILL = timedelta(minutes=1)
+"""Messages of one OOM kill come within this span."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OomEvidence:
     """A message that tells of an OOM kill: when, what, how surely, and its words (masked)."""
@@ -51,6 +58,38 @@ class OomEvidence:
     surety: Surety
     text: str
     need_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OomMoment:
+    """OOM kills within a minute. need_bytes: the most that a killed process had, if told."""
+
+    at: datetime
+    kills: int
+    need_bytes: int | None
+
+
+def oom_moments(evidence: Iterable[OomEvidence]) -> tuple[OomMoment, ...]:
+    """Return the OOM kills behind messages, each counted once, in order of time.
+
+    One kill is told of by several: the kernel, the harness, the container. So within a minute
+    the most told-of kind counts, not the sum. Weak signs are no kills.
+    """
+    groups: list[list[OomEvidence]] = []
+    for each in sorted(evidence, key=lambda one: (one.at, one.name)):
+        if each.surety is Surety.WEAK:
+            continue
+        if not groups or each.at - groups[-1][0].at > SAME_KILL:
+            groups.append([])
+        groups[-1].append(each)
+    return tuple(
+        OomMoment(
+            at=group[0].at,
+            kills=max(Counter(each.name for each in group).values()),
+            need_bytes=max((each.need_bytes or 0 for each in group), default=0) or None,
+        )
+        for group in groups
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +119,7 @@ class JobFacts:
     @property
     def oom_kills(self) -> int:
         """OOM kills that are told of definitely or strongly: weak signs are no kills."""
-        return sum(each.surety is not Surety.WEAK for each in self.evidence)
+        return sum(each.kills for each in oom_moments(self.evidence))
 
     @property
     def outcome(self) -> Outcome | None:
@@ -173,11 +212,17 @@ def decision_label(facts: JobFacts) -> str | None:
 
 
 def ended_run(
-    facts: JobFacts, workload: Workload, *, begun: Run | None, now: datetime
+    facts: JobFacts,
+    workload: Workload,
+    *,
+    now: datetime,
+    begun: Run | None = None,
+    decision: RunDecision | None = None,
 ) -> tuple[Run, tuple[OomEvent, ...]]:
     """Return the run of a job that has ended, with its OOM events.
 
     begun: the run that its launch has recorded; it keeps its id, decision and features.
+    decision: the recorded decision that it was launched under.
     The peak is the agent's; an OOM kill needed at least what one process could have, or what
     the kernel says the process had.
     """
@@ -200,6 +245,8 @@ def ended_run(
     if begun is not None:
         known_at = max(known_at, begun.started_at)
         run = replace(begun, known_at=known_at, outcome=facts.outcome, attempts=(attempt,))
+        if decision is not None:
+            run = replace(run, expert_costs=expert_costs_gbh(decision, run))
     else:
         run = Run(
             run_id=job_run_id(facts),
@@ -212,37 +259,40 @@ def ended_run(
             exit_code=None,
             attempts=(attempt,),
         )
-    return run, _oom_events(facts, run, limit_bytes, is_ours=begun is not None)
+    return run, _oom_events(facts, run, limit_bytes, _attribution(decision, limit_bytes))
 
 
 def _peak_bytes(facts: JobFacts, limit_bytes: int | None) -> int | None:
-    needs = [each.need_bytes for each in facts.evidence if each.surety is not Surety.WEAK]
-    if facts.oom_kills and not any(needs):
-        needs.append(limit_bytes)
+    moments = oom_moments(facts.evidence)
+    needs = [each.need_bytes or limit_bytes for each in moments]
     needs.append(believed_bytes(facts.need_peak_bytes))
     return max((need for need in needs if need is not None), default=None)
 
 
+def _attribution(decision: RunDecision | None, limit_bytes: int | None) -> Attribution:
+    """Return whose doing the OOM kills of a job are: ours where we gave it less than it asked."""
+    if decision is None:
+        return Attribution.ORGANIC
+    asked_bytes = decision.question.default_bytes
+    if asked_bytes is None or limit_bytes is None:
+        return Attribution.UNKNOWN
+    return Attribution.ULLAGE if limit_bytes < asked_bytes else Attribution.ORGANIC
+
+
 def _oom_events(
-    facts: JobFacts, run: Run, limit_bytes: int | None, *, is_ours: bool
+    facts: JobFacts, run: Run, limit_bytes: int | None, attribution: Attribution
 ) -> tuple[OomEvent, ...]:
-    """Return one event for each moment of a kill. Under a plan of ours it is ours to answer for."""
-    kills_at: dict[datetime, int] = {}
-    needs: dict[datetime, int] = {}
-    for each in facts.evidence:
-        if each.surety is not Surety.WEAK:
-            kills_at[each.at] = kills_at.get(each.at, 0) + 1
-            needs[each.at] = max(needs.get(each.at, 0), each.need_bytes or 0)
+    """Return one event for each moment of OOM kills."""
     return tuple(
         OomEvent(
             run_id=run.run_id,
             workload_key=run.workload.key,
             attempt=1,
-            at=at,
-            at_least_bytes=needs[at] or limit_bytes,
+            at=each.at,
+            at_least_bytes=each.need_bytes or limit_bytes,
             limit_bytes=limit_bytes,
-            kills=kills,
-            attribution=Attribution.ULLAGE if is_ours else Attribution.ORGANIC,
+            kills=each.kills,
+            attribution=attribution,
         )
-        for at, kills in sorted(kills_at.items())
+        for each in oom_moments(facts.evidence)
     )
