@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
     from ullage.config import Settings
     from ullage.control.job_launch import LaunchPorts
-    from ullage.core.ports import Booking, HistoryReader, MemorySource, RunPolicy, Sandbox
+    from ullage.core.ports import (
+        Booking,
+        HistoryReader,
+        JobSource,
+        MemorySource,
+        RunPolicy,
+        Sandbox,
+    )
     from ullage.stores.ledger import HostLedger
     from ullage.stores.state import SqliteStateStore
 
@@ -216,17 +223,34 @@ def run_policy() -> RunPolicy:
     return UllageRunPolicy()
 
 
+def worker_policy() -> RunPolicy:
+    """Return the policy behind the choice of a job's workers: it tells its needs."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from ullage.policies.runs import UllageRunPolicy
+
+    return UllageRunPolicy(tells_needs=True)
+
+
 def launch_ports(store: SqliteStateStore | None) -> LaunchPorts:
     """Return the world of a launch on Dataflow. store: None reads and records nothing."""
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from ullage.control.job_launch import LaunchPorts
-    from ullage.policies.runs import UllageRunPolicy
 
     return LaunchPorts(
         store=store,
-        policy=UllageRunPolicy(tells_needs=True),
+        policy=worker_policy(),
         clock=SystemClock(),
         entropy=os.urandom,
+    )
+
+
+def dataflow_jobs(
+    *, project: str, region: str, endpoint: str | None = None, has_auth: bool = True
+) -> JobSource:
+    """Open the jobs of Dataflow in one project and region; errors name the way out."""
+    from ullage.sources.dataflow import DataflowJobs
+
+    return DataflowJobs.open(
+        project=project, region=region, endpoint=endpoint, has_auth=has_auth
     )
 
 

@@ -14,6 +14,7 @@ from ullage.cli.explain import explain
 from ullage.cli.export import export
 from ullage.cli.get import get
 from ullage.cli.import_ import import_
+from ullage.cli.jobs import app as jobs
 from ullage.cli.run import run
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ app.command()(demo)
 app.command("import")(import_)
 app.command()(export)
 app.add_typer(backtest)
+app.add_typer(jobs)
 
 
 def _print_version(is_wanted: bool) -> None:

@@ -163,7 +163,7 @@ def _session(has_auth: bool) -> Any:
         from google.auth.transport.requests import AuthorizedSession
     except ImportError as error:
         raise ConfigError(
-            "reading jobs of Dataflow needs google-auth: pip install 'ullage[gcp]'"
+            "reading jobs of Dataflow needs google-auth: pip install 'google-auth[requests]'"
         ) from error
     open_session: Any = AuthorizedSession
     if not has_auth:
