@@ -249,9 +249,7 @@ def dataflow_jobs(
     """Open the jobs of Dataflow in one project and region; errors name the way out."""
     from ullage.sources.dataflow import DataflowJobs
 
-    return DataflowJobs.open(
-        project=project, region=region, endpoint=endpoint, has_auth=has_auth
-    )
+    return DataflowJobs.open(project=project, region=region, endpoint=endpoint, has_auth=has_auth)
 
 
 def backtest_policy(policy_id: str) -> RunPolicy:

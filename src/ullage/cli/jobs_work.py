@@ -13,7 +13,8 @@ from ullage.control.job_sync import SyncedJob, sync_jobs
 from ullage.core.errors import ConfigError, TransientError, UllageError
 from ullage.core.units import format_duration
 from ullage.outcomes.formats import OutputFormat, TextFormat
-from ullage.outcomes.jobs import bill_of, describe_job, job_text, jobs_table, synced_lines
+from ullage.outcomes.job_description import describe_job, job_text
+from ullage.outcomes.jobs import bill_of, jobs_table, synced_lines
 from ullage.outcomes.render import render, to_json, to_yaml, visible
 
 if TYPE_CHECKING:
@@ -113,9 +114,7 @@ def show_job(job_id: str, output: TextFormat) -> None:
             put("".join(f"{visible(line)}\n" for line in job_text(described)))
 
 
-def _plan(
-    settings: Settings, record: Record, job: RecordedJob
-) -> tuple[WorkerPlan | None, str]:
+def _plan(settings: Settings, record: Record, job: RecordedJob) -> tuple[WorkerPlan | None, str]:
     """Return the worker that the job should get now, or why there is none."""
     from ullage.core.view import history_of
     from ullage.policies.workers import PlanRules, plan_worker
