@@ -231,9 +231,7 @@ def test_what_cannot_be_asked(options: dict[str, object], told: str) -> None:
         DataflowJobs.open(**{**usual, **options})  # type: ignore[arg-type]
 
 
-def test_no_credentials_names_the_way_out(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_no_credentials_names_the_way_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
     with pytest.raises(ConfigError, match="gcloud auth application-default login"):
         DataflowJobs.open(project="p", region="us-central1")
