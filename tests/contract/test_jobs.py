@@ -13,16 +13,16 @@ import pytest
 from ullage.control.job_sync import JobRecord
 from ullage.core.errors import ConfigError, PermanentError
 from ullage.core.ports import JobSource
+from ullage.sources.dataflow import DataflowJobs
+from ullage.sources.dataflow_facts import time_of
 from ullage.stores.state import SqliteStateStore
 from ullage.testing.fake_dataflow import FakeDataflow, Fault
 from ullage.testing.fake_jobs import FakeJob
 from ullage.testing.job_archive_contract import JobArchiveContract
 from ullage.testing.job_source_contract import JobService, JobSourceContract
 
-pytest.importorskip("google.auth", reason="needs google-auth: pip install 'ullage[gcp]'")
-
-from ullage.sources.dataflow import DataflowJobs
-from ullage.sources.dataflow_facts import time_of
+pytest.importorskip("google.auth", reason="needs google-auth: it is in requirements/dev.txt")
+pytestmark = pytest.mark.dataflow  # there the discovery documents check what is asked, too
 
 FAULTS = {429: Fault.RATE_LIMITED, 500: Fault.INTERNAL, 503: Fault.UNAVAILABLE, 0: Fault.RESET}
 METRICS = {

@@ -13,7 +13,8 @@ import pytest
 from conftest import Cli
 from ullage.testing.fake_dataflow import FakeDataflow, Fault
 
-pytest.importorskip("google.auth", reason="needs google-auth: pip install 'ullage[gcp]'")
+pytest.importorskip("google.auth", reason="needs google-auth: it is in requirements/dev.txt")
+pytestmark = pytest.mark.dataflow  # there the discovery documents check what is asked, too
 
 METRICS = {
     "TotalVcpuTime": 360_000.0,
