@@ -170,7 +170,7 @@ def test_failed_attempts_of_work_items(service: Service, source: DataflowJobs) -
 
 def test_what_was_launched(service: Service, source: DataflowJobs) -> None:
     pool = {
-        "kind": "harness",
+        "kind": "local",
         "machineType": "n2-custom-4-24576",
         "numWorkers": 3,
         "numThreadsPerWorker": 2,

@@ -89,7 +89,7 @@ class DataflowJobs:
                     {"minimumImportance": "JOB_MESSAGE_DETAILED", "pageSize": str(PAGE_SIZE)},
                 )
             ),
-            failed=self._failed(path),
+            failed_s=self._failed(path),
         )
         return job_facts(answers, project=self._project, region=self._region)
 
@@ -97,15 +97,15 @@ class DataflowJobs:
         """Give the connection back."""
         self._session.close()
 
-    def _failed(self, path: str) -> tuple[tuple[datetime, datetime], ...] | None:
-        """Return the spans of work items whose attempt failed; None where nobody can tell.
+    def _failed(self, path: str) -> tuple[float, ...] | None:
+        """Return seconds of work items whose attempt failed; None where nobody can tell.
 
         Only batch jobs have work items, and the service keeps them for a while only.
         """
         query = {"pageSize": str(PAGE_SIZE)}
         try:
             stages = list(self._pages(f"{path}/executionDetails", "stages", query))
-            found: list[tuple[datetime, datetime]] = []
+            found: list[float] = []
             for stage_id in stages_with_work_items(stages)[:MOST_STAGES]:
                 place = f"{path}/stages/{quote(stage_id, safe='')}/executionDetails"
                 found += failed_attempts(self._pages(place, "workers", query))

@@ -41,12 +41,14 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """What was asked about one job. failed: spans of failed attempts, None = nobody can tell."""
+    """What was asked about one job. failed_s: seconds of each attempt of a work item that
+    failed, None = nobody can tell.
+    """
 
     job: Json
     metrics: Json
     messages: Sequence[Json]
-    failed: Sequence[tuple[datetime, datetime]] | None = None
+    failed_s: Sequence[float] | None = None
 
 
 def job_facts(answers: Answers, *, project: str, region: str) -> JobFacts:
@@ -57,7 +59,7 @@ def job_facts(answers: Answers, *, project: str, region: str) -> JobFacts:
         raise DataError("a job without a time of creation")
     state = text_of(job.get("currentState"), "state of a job").removeprefix("JOB_STATE_")
     launched = _launched(job, project=project, region=region)
-    failed = answers.failed
+    failed_s = answers.failed_s
     return JobFacts(
         job_id=text_of(job.get("id"), "id of a job"),
         job=launched,
@@ -68,8 +70,8 @@ def job_facts(answers: Answers, *, project: str, region: str) -> JobFacts:
         metrics=_metrics(answers.metrics, launched),
         evidence=_evidence(answers.messages),
         need_peak_bytes=_need_peak(answers.metrics),
-        lost_vcpu_hours=None if failed is None else _hours(failed),
-        failed_attempts_count=None if failed is None else len(failed),
+        lost_vcpu_hours=None if failed_s is None else sum(failed_s) / HOUR_S,
+        failed_attempts_count=None if failed_s is None else len(failed_s),
     )
 
 
@@ -146,7 +148,8 @@ def _launched(job: Json, *, project: str, region: str) -> LaunchedJob:
     environment = _object(job.get("environment"))
     options = _object(_object(environment.get("sdkPipelineOptions")).get("options"))
     pools = _objects(environment.get("workerPools"))
-    pool = next((each for each in pools if each.get("kind", "harness") == "harness"), {})
+    # Java calls the pool of workers "harness", Python "local"; beside it may be one for shuffling
+    pool = next((each for each in pools if each.get("kind") != "shuffle"), {})
     experiments = _both(environment.get("experiments"), options.get("experiments"))
     services = _both(environment.get("serviceOptions"), options.get("dataflow_service_options"))
     sdk, version = _sdk(job, environment)
@@ -290,18 +293,14 @@ def stages_with_work_items(stages: Iterable[Json]) -> list[str]:
     ]
 
 
-def failed_attempts(workers: Iterable[Json]) -> list[tuple[datetime, datetime]]:
-    """Return (start, end) of each attempt of a work item that failed."""
+def failed_attempts(workers: Iterable[Json]) -> list[float]:
+    """Return the seconds of each attempt of a work item that failed."""
     found = []
     for worker in workers:
         for item in _objects(worker.get("workItems")):
             started_at, ended_at = time_of(item.get("startTime")), time_of(item.get("endTime"))
-            if item.get("state") != "EXECUTION_STATE_FAILED" or None in (started_at, ended_at):
+            if item.get("state") != "EXECUTION_STATE_FAILED":
                 continue
             if started_at is not None and ended_at is not None and started_at <= ended_at:
-                found.append((started_at, ended_at))
+                found.append((ended_at - started_at).total_seconds())
     return found
-
-
-def _hours(spans: Iterable[tuple[datetime, datetime]]) -> float:
-    return sum((end - start).total_seconds() for start, end in spans) / HOUR_S

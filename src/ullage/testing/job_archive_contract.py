@@ -65,11 +65,13 @@ class JobArchiveContract:
         raise NotImplementedError
 
     def test_a_job_comes_back_as_it_was(self, record: JobRecord) -> None:
+        """Every field is kept."""
         assert record.job("2026-0001") is None
         record.put_job(one_job())
         assert record.job("2026-0001") == one_job()
 
     def test_the_last_word_counts(self, record: JobRecord) -> None:
+        """A job's row is one, however often it is said."""
         record.put_job(one_job())
         later = replace(one_job(), run_id=None, synced_at=CREATED_AT + timedelta(days=9))
         record.put_job(later)
@@ -77,6 +79,7 @@ class JobArchiveContract:
         assert record.jobs() == [later]
 
     def test_created_last_comes_first(self, record: JobRecord) -> None:
+        """Of all workloads or one, at most so many."""
         for number in (2, 3, 1):
             record.put_job(one_job(number))
         record.put_job(one_job(4, workload_key="beam/other"))
@@ -88,6 +91,7 @@ class JobArchiveContract:
         assert record.jobs("none") == []
 
     def test_secrets_are_masked(self, record: JobRecord) -> None:
+        """In labels and messages alike."""
         job = one_job()
         launched = replace(job.facts.job, labels={"db_password": "hunter22", "team": "x"})
         evidence = (replace(job.facts.evidence[0], text="killed; api_key=hunter22"),)
@@ -96,6 +100,7 @@ class JobArchiveContract:
         assert "team" in repr(record.jobs())
 
     def test_runs_under_a_decision(self, record: JobRecord) -> None:
+        """By its id, whether they have ended or not."""
         decision = one_decision()
         run = replace(begun_run(), decision_id=decision.decision_id)
         record.begin_run(run, decision, owner="1")

@@ -45,21 +45,25 @@ class JobSourceContract:
         raise NotImplementedError
 
     def test_an_empty_service_has_no_jobs(self, source: JobSource) -> None:
+        """Nothing is an empty list."""
         assert list(source.job_ids()) == []
 
     def test_lists_every_job_however_many(self, service: JobService, source: JobSource) -> None:
+        """Page after page."""
         added = [service.add_job(f"a{n}", state="DONE", machine_type="") for n in range(230)]
         assert sorted(source.job_ids()) == sorted(added)
 
     def test_lists_those_that_were_created_since(
         self, service: JobService, source: JobSource
     ) -> None:
+        """From that moment on, itself included."""
         added = [service.add_job(f"a{n}", state="DONE", machine_type="") for n in range(5)]
         since = service.created_at(added[2])
         assert sorted(source.job_ids(since=since)) == sorted(added[2:])
 
     @pytest.mark.parametrize("state", ["RUNNING", "DONE", "FAILED"])
     def test_facts_of_a_job(self, service: JobService, source: JobSource, state: str) -> None:
+        """What was said is there, what was not is None."""
         job_id = service.add_job("orders", state=state, machine_type="n1-standard-4")
         facts = source.facts(job_id)
         assert (facts.job_id, facts.job.job_name, facts.state) == (job_id, "orders", state)
@@ -72,6 +76,7 @@ class JobSourceContract:
         assert source.facts(job_id) == facts, "reading changes nothing"
 
     def test_an_unknown_job_will_not_come_by_waiting(self, source: JobSource) -> None:
+        """It is told at once, with the way out."""
         with pytest.raises(PermanentError, match="there is no"):
             source.facts("gone")
 
@@ -79,6 +84,7 @@ class JobSourceContract:
     def test_what_may_pass_is_worth_another_try(
         self, service: JobService, source: JobSource, status: int
     ) -> None:
+        """Busy, broken, cut off: and then it works."""
         job_id = service.add_job("orders", state="DONE", machine_type="")
         service.fail_next(status)
         with pytest.raises(TransientError) as caught:
@@ -88,5 +94,6 @@ class JobSourceContract:
         assert source.facts(job_id).job_id == job_id
 
     def test_closing_twice_is_closing_once(self, source: JobSource) -> None:
+        """No error, no effect."""
         source.close()
         source.close()
