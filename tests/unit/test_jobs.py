@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ullage.control.job_sync import Fate, SyncedJob, sync_job
+from ullage.control.job_sync import Fate, SyncedJob, sync_job, sync_jobs
 from ullage.core.jobs import (
     JobFacts,
     OomEvidence,
@@ -176,6 +176,45 @@ def test_twice_is_once(store: SqliteStateStore) -> None:
     assert _sync(FACTS, store).fate is Fate.KNOWN
     assert store.runs() == first
     assert len(store.jobs()) == 1
+
+
+class Once:
+    """A source that may be asked about a job once."""
+
+    def __init__(self, facts: JobFacts) -> None:
+        self.left = [facts]
+
+    def job_ids(self, *, since: datetime | None = None) -> Iterator[str]:
+        """Yield nothing."""
+        return iter(())
+
+    def facts(self, job_id: str) -> JobFacts:
+        """Return the facts; IndexError the second time."""
+        return self.left.pop()
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def test_a_job_whose_last_word_is_recorded_is_not_asked_about_again(
+    store: SqliteStateStore,
+) -> None:
+    source = Once(FACTS)
+    fates = [
+        each.fate for _ in range(2) for each in sync_jobs(source, [FACTS.job_id], store, now=NOW)
+    ]
+    assert fates == [Fate.NEW, Fate.KNOWN]
+    with pytest.raises(IndexError):
+        list(sync_jobs(source, [FACTS.job_id], store, now=NOW, asks_again=True))
+
+
+def test_a_job_read_right_after_its_end_is_asked_about_again(store: SqliteStateStore) -> None:
+    assert FACTS.ended_at is not None
+    soon = FACTS.ended_at + timedelta(minutes=5)
+    list(sync_jobs(Once(FACTS), [FACTS.job_id], store, now=soon))
+    source = Once(FACTS)
+    assert [each.fate for each in sync_jobs(source, [FACTS.job_id], store, now=NOW)] == [Fate.KNOWN]
+    assert source.left == []
 
 
 def test_a_running_job_is_no_run_yet(store: SqliteStateStore) -> None:

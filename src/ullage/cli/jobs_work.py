@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ullage import bootstrap
 from ullage.cli.export_work import parse_since
+from ullage.cli.progress_bar import progress_bar
 from ullage.cli.reading import EXIT_USAGE, fail, is_on_terminal, put, reading, say
 from ullage.config import load_settings
 from ullage.control.job_sync import SyncedJob, sync_jobs
@@ -73,8 +74,12 @@ def _sync(settings: Settings, options: SyncOptions, synced: list[SyncedJob]) -> 
     try:
         job_ids = options.job_ids or tuple(source.job_ids(since=since))
         store = bootstrap.open_store(settings)
+        asked = bool(options.job_ids)
         try:
-            synced.extend(sync_jobs(source, job_ids, store, now=now))
+            with progress_bar("reading jobs", unit="jobs") as tell:
+                for each in sync_jobs(source, job_ids, store, now=now, asks_again=asked):
+                    synced.append(each)
+                    tell(len(synced), len(job_ids))
         finally:
             store.close()
     finally:

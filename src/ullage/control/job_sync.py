@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
@@ -26,6 +26,9 @@ from ullage.core.jobs import (
 )
 from ullage.core.ports import JobArchive, JobSource, RunArchive, RunReader, StateStore
 from ullage.core.workload import Outcome, Run, Workload
+
+SETTLES = timedelta(hours=1)
+"""After its end a job's metrics and messages may still change for some minutes."""
 
 
 class JobRecord(StateStore, RunReader, RunArchive, JobArchive, Protocol):
@@ -58,14 +61,24 @@ class SyncedJob:
 
 
 def sync_jobs(
-    source: JobSource, job_ids: Iterable[str], record: JobRecord, *, now: datetime
+    source: JobSource,
+    job_ids: Iterable[str],
+    record: JobRecord,
+    *,
+    now: datetime,
+    asks_again: bool = False,
 ) -> Iterator[SyncedJob]:
     """Take each job over and yield what came of it.
 
+    A job whose last word is recorded is not asked about again, unless `asks_again`.
     Raises TransientError of the source: what was taken over before stays.
     """
     known = known_by_label([workload for workload, _, _ in record.workloads()])
     for job_id in job_ids:
+        before = None if asks_again else record.job(job_id)
+        if before is not None and _is_final(before):
+            yield SyncedJob(job_id=job_id, fate=Fate.KNOWN, job=before)
+            continue
         try:
             facts = source.facts(job_id)
         except (DataError, PermanentError) as error:
@@ -98,6 +111,13 @@ def sync_job(
     return SyncedJob(job_id=facts.job_id, fate=fate, job=job)
 
 
+def _is_final(job: RecordedJob) -> bool:
+    """Whether a job's facts were read long enough after its end not to change any more."""
+    ended_at = job.facts.ended_at
+    is_done = job.facts.is_ended and job.run_id is not None and ended_at is not None
+    return is_done and ended_at is not None and job.synced_at - ended_at >= SETTLES
+
+
 def _begun(facts: JobFacts, record: JobRecord, label: str | None) -> Run | None:
     """Return the run that the launch of this very job has begun, if any.
 
@@ -109,13 +129,7 @@ def _begun(facts: JobFacts, record: JobRecord, label: str | None) -> Run | None:
     before = record.job(facts.job_id)
     if before is not None and before.run_id is not None:
         return next((run for run in runs if run.run_id == before.run_id), None)
-    taken = {
-        job.run_id
-        for run in runs
-        for job in record.jobs(run.workload.key)
-        if job.run_id is not None
-    }
-    mine = (run for run in runs if run.run_id not in taken)
+    mine = (run for run in runs if record.job_of_run(run.run_id) is None)
     return next((run for run in mine if _is_open(run) or run.known_at == facts.ended_at), None)
 
 

@@ -289,6 +289,10 @@ class JobArchive(Protocol):
         """Return recorded jobs, created last first."""
         ...
 
+    def job_of_run(self, run_id: str) -> RecordedJob | None:
+        """Return the job that a run is, or None."""
+        ...
+
     def run_under(self, decision_label: str) -> list[Run]:
         """Return the runs begun under the decision whose id has this form as a label."""
         ...

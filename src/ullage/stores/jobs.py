@@ -42,6 +42,13 @@ def job(execute: Execute, job_id: str) -> RecordedJob | None:
     return None if row is None else from_json(RecordedJob, row["record_json"])
 
 
+def job_of_run(execute: Execute, run_id: str) -> RecordedJob | None:
+    """Return the job that a run is, or None."""
+    query = "SELECT record_json FROM job WHERE run_id = :id LIMIT 1"
+    row = execute(query, {"id": run_id}).fetchone()
+    return None if row is None else from_json(RecordedJob, row["record_json"])
+
+
 def jobs(execute: Execute, workload_key: str | None, limit_count: int) -> list[RecordedJob]:
     """Return recorded jobs, created last first."""
     where = "" if workload_key is None else "WHERE workload_key = :key"

@@ -293,6 +293,11 @@ class SqliteStateStore:
         with self._reading() as execute:
             return jobs.jobs(execute, workload_key, _bounded(limit))
 
+    def job_of_run(self, run_id: str) -> RecordedJob | None:
+        """Return the job that a run is, or None."""
+        with self._reading() as execute:
+            return jobs.job_of_run(execute, run_id)
+
     def run_under(self, decision_label: str) -> list[Run]:
         """Return the runs begun under the decision whose id has this form as a label."""
         with self._reading() as execute:

@@ -69,6 +69,8 @@ class JobArchiveContract:
         assert record.job("2026-0001") is None
         record.put_job(one_job())
         assert record.job("2026-0001") == one_job()
+        assert record.job_of_run("i-1") == one_job()
+        assert record.job_of_run("i-2") is None
 
     def test_the_last_word_counts(self, record: JobRecord) -> None:
         """A job's row is one, however often it is said."""

@@ -127,6 +127,7 @@ _JOBS = Migration(
             PRIMARY KEY (project, region, job_id)
         ) STRICT""",
         "CREATE INDEX job_by_id ON job (job_id)",
+        "CREATE INDEX job_by_run ON job (run_id)",
         "CREATE INDEX job_by_creation ON job (created_at_us, job_id)",
     ),
 )
