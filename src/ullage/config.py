@@ -104,12 +104,11 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         "ledger_path", _default_ledger(env, state_dir)
     )
     values.pop("ledger_path", None)
-    memory_price, book = values.pop("prices", (DEFAULT_MEMORY_PRICE, PriceBook()))
-    prices = _price_from(env, memory_price)
+    price, book = values.pop("prices", (DEFAULT_MEMORY_PRICE, PriceBook()))
     settings = Settings(
         state_dir=state_dir,
         ledger_path=ledger_path,
-        prices=prices,
+        prices=_price_from(env, price),
         price_book=book,
         source=where or "defaults and the environment",
     ).with_preset(values.pop("preset", "batch"))

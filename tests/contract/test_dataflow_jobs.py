@@ -14,7 +14,7 @@ from ullage.control.job_sync import JobRecord
 from ullage.core.errors import ConfigError, PermanentError
 from ullage.core.ports import JobSource
 from ullage.sources.dataflow import DataflowJobs
-from ullage.sources.dataflow_facts import time_of
+from ullage.sources.dataflow_values import time_of
 from ullage.stores.state import SqliteStateStore
 from ullage.testing.fake_dataflow import FakeDataflow, Fault
 from ullage.testing.fake_jobs import FakeJob

@@ -23,8 +23,8 @@ from ullage.sources.dataflow_facts import (
     failed_attempts,
     job_facts,
     stages_with_work_items,
-    time_of,
 )
+from ullage.sources.dataflow_values import time_of
 from ullage.stores.record_json import from_json
 from ullage.stores.record_json import to_json as record_json
 

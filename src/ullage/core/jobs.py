@@ -227,20 +227,8 @@ def ended_run(
     the kernel says the process had.
     """
     assert facts.ended_at is not None
-    assert facts.outcome is not None
-    started_at = min(facts.started_at or facts.created_at, facts.ended_at)
-    limit_bytes = process_limit(facts.job)
-    attempt = Attempt(
-        number=1,
-        started_at=started_at,
-        limit_bytes=limit_bytes,
-        final_limit_bytes=limit_bytes,
-        peak_bytes=_peak_bytes(facts, limit_bytes),
-        runtime=max(facts.ended_at - started_at, timedelta()),
-        outcome=facts.outcome,
-        exit_code=None,
-        oom_kills=facts.oom_kills,
-    )
+    attempt = _attempt(facts, facts.ended_at)
+    limit_bytes, started_at = attempt.limit_bytes, attempt.started_at
     known_at = min(facts.ended_at, now)
     if begun is not None:
         known_at = max(known_at, begun.started_at)
@@ -260,6 +248,24 @@ def ended_run(
             attempts=(attempt,),
         )
     return run, _oom_events(facts, run, limit_bytes, _attribution(decision, limit_bytes))
+
+
+def _attempt(facts: JobFacts, ended_at: datetime) -> Attempt:
+    """Return the one attempt that a job is."""
+    assert facts.outcome is not None
+    started_at = min(facts.started_at or facts.created_at, ended_at)
+    limit_bytes = process_limit(facts.job)
+    return Attempt(
+        number=1,
+        started_at=started_at,
+        limit_bytes=limit_bytes,
+        final_limit_bytes=limit_bytes,
+        peak_bytes=_peak_bytes(facts, limit_bytes),
+        runtime=ended_at - started_at,
+        outcome=facts.outcome,
+        exit_code=None,
+        oom_kills=facts.oom_kills,
+    )
 
 
 def _peak_bytes(facts: JobFacts, limit_bytes: int | None) -> int | None:

@@ -21,9 +21,8 @@ from ullage.sources.dataflow_facts import (
     failed_attempts,
     job_facts,
     stages_with_work_items,
-    text_of,
-    time_of,
 )
+from ullage.sources.dataflow_values import text_of, time_of
 
 DEFAULT_ENDPOINT = "https://dataflow.googleapis.com"
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"

@@ -8,11 +8,8 @@ published output, where it agrees with the vCPU time beside it). Not here: HTTP 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
 
 from ullage.core.errors import ConfigError, DataError
 from ullage.core.job_cost import (
@@ -27,16 +24,23 @@ from ullage.core.masking import mask_labels, mask_text
 from ullage.core.oom_signals import oom_signal
 from ullage.core.recorded import believed_bytes
 from ullage.core.units import GIB
+from ullage.sources.dataflow_values import (
+    MOST_TEXT,
+    Json,
+    amount_of,
+    count_of,
+    object_of,
+    objects_of,
+    text_of,
+    texts_of,
+    texts_of_both,
+    time_of,
+)
 
 MICRO_DCU_HOURS = 1e6
-MOST_AMOUNT = 1e15
-"""No metric of a job is believed above this."""
 MOST_EVIDENCE = 1_000
-MOST_TEXT = 500
 MOST_LABELS = 100
 NAMESPACE, NEED = "ullage", "need_bytes"
-
-Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,87 +79,23 @@ def job_facts(answers: Answers, *, project: str, region: str) -> JobFacts:
     )
 
 
-# -- values ------------------------------------------------------------------------------------
-
-
-def text_of(value: object, what: str) -> str:
-    """Return a text that is not empty; DataError else."""
-    if not isinstance(value, str) or not value.strip() or len(value) > 1_000:
-        raise DataError(f"{what}: {value!r:.40} is no text")
-    return value
-
-
-def time_of(value: object) -> datetime | None:
-    """Return an aware UTC instant of RFC 3339, None for anything else.
-
-    >>> time_of("2026-11-01T10:00:00.123456789Z").isoformat()
-    '2026-11-01T10:00:00.123456+00:00'
-    """
-    if not isinstance(value, str) or not 20 <= len(value) <= 40:
-        return None
-    whole, dot, rest = value.partition(".")
-    if dot:
-        digits = rest.rstrip("Z")
-        if not (rest.endswith("Z") and digits.isascii() and digits.isdigit()):
-            return None
-        value = f"{whole}.{digits[:6]:0<6}+00:00"
-    try:
-        found = datetime.fromisoformat(value.replace("Z", "+00:00"))
-    except ValueError:
-        return None
-    return found.astimezone(UTC) if found.tzinfo is not None else None
-
-
-def _amount(value: object) -> float | None:
-    """Return a finite amount, 0 .. 1e15, also from the text that int64 becomes in JSON."""
-    if isinstance(value, str) and value.isascii() and len(value) <= 40:
-        try:
-            value = float(value)
-        except ValueError:
-            return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if math.isfinite(value) and 0 <= value <= MOST_AMOUNT else None
-
-
-def _count(value: object) -> int | None:
-    amount = _amount(value)
-    return int(amount) if amount is not None and 1 <= amount <= 1e6 else None
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        return ()
-    return tuple(mask_text(each[:MOST_TEXT]) for each in value if isinstance(each, str))
-
-
-def _both(first: object, second: object) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*_texts(first), *_texts(second))))
-
-
-def _object(value: object) -> Json:
-    return value if isinstance(value, dict) else {}
-
-
-def _objects(value: object) -> list[Json]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
-
-
 # -- what was launched -------------------------------------------------------------------------
 
 
 def _launched(job: Json, *, project: str, region: str) -> LaunchedJob:
-    environment = _object(job.get("environment"))
-    options = _object(_object(environment.get("sdkPipelineOptions")).get("options"))
-    pools = _objects(environment.get("workerPools"))
+    environment = object_of(job.get("environment"))
+    options = object_of(object_of(environment.get("sdkPipelineOptions")).get("options"))
+    pools = objects_of(environment.get("workerPools"))
     # Java calls the pool of workers "harness", Python "local"; beside it may be one for shuffling
     pool = next((each for each in pools if each.get("kind") != "shuffle"), {})
-    experiments = _both(environment.get("experiments"), options.get("experiments"))
-    services = _both(environment.get("serviceOptions"), options.get("dataflow_service_options"))
+    experiments = texts_of_both(environment.get("experiments"), options.get("experiments"))
+    services = texts_of_both(
+        environment.get("serviceOptions"), options.get("dataflow_service_options")
+    )
     sdk, version = _sdk(job, environment)
-    hints = _texts(options.get("resource_hints"))
+    hints = texts_of(options.get("resource_hints"))
     machine = pool.get("machineType")
-    scaling = _object(pool.get("autoscalingSettings"))
+    scaling = object_of(pool.get("autoscalingSettings"))
     engine = {"enable_streaming_engine", "enable_windmill_service"}
     return LaunchedJob(
         job_name=text_of(job.get("name", "unnamed"), "name of a job")[:MOST_TEXT],
@@ -168,22 +108,22 @@ def _launched(job: Json, *, project: str, region: str) -> LaunchedJob:
         is_flexrs=environment.get("flexResourceSchedulingGoal") == "FLEXRS_COST_OPTIMIZED",
         is_streaming_engine=bool(engine & set(experiments)),
         machine_type=machine if isinstance(machine, str) and 0 < len(machine) <= 100 else None,
-        threads_count=_count(pool.get("numThreadsPerWorker"))
-        or _count(options.get("number_of_worker_harness_threads")),
+        threads_count=count_of(pool.get("numThreadsPerWorker"))
+        or count_of(options.get("number_of_worker_harness_threads")),
         min_ram_bytes=_min_ram(hints),
         experiments=experiments,
         service_options=services,
-        workers_count=_count(pool.get("numWorkers")),
-        max_workers_count=_count(scaling.get("maxNumWorkers")),
+        workers_count=count_of(pool.get("numWorkers")),
+        max_workers_count=count_of(scaling.get("maxNumWorkers")),
         labels=_labels(job.get("labels")),
-        disk_bytes=(_count(pool.get("diskSizeGb")) or 0) * GIB or None,
+        disk_bytes=(count_of(pool.get("diskSizeGb")) or 0) * GIB or None,
     )
 
 
 def _sdk(job: Json, environment: Json) -> tuple[Sdk, str | None]:
     """Return the SDK and its version, from the metadata or from the user agent."""
-    version = _object(_object(job.get("jobMetadata")).get("sdkVersion"))
-    agent = _object(environment.get("userAgent"))
+    version = object_of(object_of(job.get("jobMetadata")).get("sdkVersion"))
+    agent = object_of(environment.get("userAgent"))
     name = str(version.get("versionDisplayName") or agent.get("name") or "").lower()
     number = version.get("version") or agent.get("version")
     sdk = next((each for each in (Sdk.JAVA, Sdk.GO) if str(each) in name.split()), Sdk.PYTHON)
@@ -201,7 +141,7 @@ def _min_ram(hints: Sequence[str]) -> int | None:
 def _labels(value: object) -> dict[str, str]:
     found = {
         name[:100]: text[:200]
-        for name, text in list(_object(value).items())[:MOST_LABELS]
+        for name, text in list(object_of(value).items())[:MOST_LABELS]
         if isinstance(name, str) and isinstance(text, str)
     }
     return mask_labels(found)
@@ -235,11 +175,11 @@ def _metrics(answer: Json, job: LaunchedJob) -> JobMetrics:
 def _totals(answer: Json) -> dict[str, float]:
     """Return name -> the service's committed total."""
     found: dict[str, float] = {}
-    for metric in _objects(answer.get("metrics")):
-        name = _object(metric.get("name"))
-        if name.get("origin") == "user" or "tentative" in _object(name.get("context")):
+    for metric in objects_of(answer.get("metrics")):
+        name = object_of(metric.get("name"))
+        if name.get("origin") == "user" or "tentative" in object_of(name.get("context")):
             continue
-        value = _amount(metric.get("scalar"))
+        value = amount_of(metric.get("scalar"))
         if value is not None and isinstance(name.get("name"), str):
             found[name["name"]] = value
     return found
@@ -251,13 +191,15 @@ def _need_peak(answer: Json) -> int | None:
     Also from attempts that failed (tentative): their memory was as real.
     """
     peaks = []
-    for metric in _objects(answer.get("metrics")):
-        name = _object(metric.get("name"))
-        context = _object(name.get("context"))
+    for metric in objects_of(answer.get("metrics")):
+        name = object_of(metric.get("name"))
+        context = object_of(name.get("context"))
         if name.get("origin") != "user" or context.get("namespace") != NAMESPACE:
             continue
         if name.get("name") == NEED:
-            peaks.append(believed_bytes(_amount(_object(metric.get("distribution")).get("max"))))
+            peaks.append(
+                believed_bytes(amount_of(object_of(metric.get("distribution")).get("max")))
+            )
     return max((peak for peak in peaks if peak is not None), default=None)
 
 
@@ -297,7 +239,7 @@ def failed_attempts(workers: Iterable[Json]) -> list[float]:
     """Return the seconds of each attempt of a work item that failed."""
     found = []
     for worker in workers:
-        for item in _objects(worker.get("workItems")):
+        for item in objects_of(worker.get("workItems")):
             started_at, ended_at = time_of(item.get("startTime")), time_of(item.get("endTime"))
             if item.get("state") != "EXECUTION_STATE_FAILED":
                 continue
