@@ -30,7 +30,6 @@ from ullage.core.launch import (
 from ullage.core.machines import MachineShape, parse_machine_type
 from ullage.core.oom_signals import Surety
 from ullage.core.recorded import believed_bytes, clean_features
-from ullage.core.scoring import expert_costs_gbh
 from ullage.core.telemetry import Attribution, OomEvent
 from ullage.core.workload import Attempt, ControlKind, Features, Outcome, Run, Workload
 
@@ -234,6 +233,8 @@ def ended_run(
         known_at = max(known_at, begun.started_at)
         run = replace(begun, known_at=known_at, outcome=facts.outcome, attempts=(attempt,))
         if decision is not None:
+            from ullage.core.scoring import expert_costs_gbh  # numpy: lists need none of it
+
             run = replace(run, expert_costs=expert_costs_gbh(decision, run))
     else:
         run = Run(
