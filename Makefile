@@ -60,6 +60,10 @@ format: setup ## rewrite the sources in the house's format
 bench: setup ## print what Ullage costs: start, memory, watching, deciding
 	@for file in benchmarks/bench_*.py; do $(BIN)/python "$$file" || exit; done
 
+.PHONY: bench-beam
+bench-beam: $(BEAM_VENV)/.stamps/demo ## three Beam pipelines, fixed worker limits and Ullage (about five minutes)
+	@$(BEAM_VENV)/bin/python benchmarks/beam_workers.py $(ARGS)
+
 .PHONY: benchmarks-quality
 benchmarks-quality: setup ## every figure of decision quality on recorded runs: DATA=dir (slow)
 	@test -n "$(DATA)" || { echo "make benchmarks-quality DATA=folder of runs_*.parquet [ARGS=--quick]"; exit 1; }

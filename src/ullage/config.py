@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,10 @@ class Settings:
     wait_for_memory_s: float = 60.0
     """Seconds a run may wait at its limit for memory that others hold, before the kernel
     gets its OOM killer back: longer waits look like a hang."""
+
+    keep_samples: timedelta | None = None
+    """How long samples that have left the state are kept (keep_samples_days in the file); None
+    = for ever. Runs, attempts and OOM kills are kept for ever whatever this says."""
 
     prices: MemoryPrice = field(default=DEFAULT_MEMORY_PRICE)
     """What a GiB-hour costs in reports: [prices] in the file, or ULLAGE_PRICE_GIB_HOUR_USD."""
@@ -206,6 +211,10 @@ def _between(low: float, high: float) -> Callable[[object, str], object]:
     return lambda value, name: _number(value, name, low, high)
 
 
+def _days(value: object, name: str) -> object:
+    return timedelta(days=_number(value, name, 1, 36_500))
+
+
 def _text(value: object, name: str) -> str:
     if not isinstance(value, str) or not value.isprintable() or len(value) > 4096:
         raise ConfigError(f"{name}: {value!r:.40} is not a text of printable characters")
@@ -271,6 +280,7 @@ _KEYS: Mapping[str, tuple[str, Callable[[object, str], object]]] = {
     "poll_s": ("poll_s", _between(0.001, 10)),
     "fast_poll_s": ("fast_poll_s", _between(0.0005, 10)),
     "wait_for_memory_s": ("wait_for_memory_s", _between(0, 86_400)),
+    "keep_samples_days": ("keep_samples", _days),
     "prices": ("prices", _prices),
 }
 """Key in the file -> (field of Settings, how it is read)."""

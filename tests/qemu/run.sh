@@ -100,7 +100,7 @@ echo o >/proc/sysrq-trigger  # off, now
 while :; do :; done
 GUEST
 else
-	cp "$root/tests/qemu/user-scope.sh" "$work/image/user-scope.sh"
+	sed "s|@PYTHON@|$(readlink -f "$python")|" "$root/tests/qemu/user-scope.sh" >"$work/image/user-scope.sh"
 fi
 (cd "$work/image" && find . | cpio --quiet -o -H newc | gzip -1) >"$work/image.gz"
 

@@ -7,7 +7,9 @@ echo 'tester:x:4711:4711::/mnt:/bin/sh' >>/etc/passwd
 echo 'tester:x:4711:' >>/etc/group
 echo 'tester:*:19000:0:99999:7:::' >>/etc/shadow
 chown 4711:4711 /mnt
-for folder in /root /root/.pyenv; do [ -d "$folder" ] && chmod a+x "$folder"; done
+# The user must be able to reach the interpreter, wherever it lies.
+folder=$(dirname "@PYTHON@")
+while [ "$folder" != / ]; do chmod a+x "$folder"; folder=$(dirname "$folder"); done
 rm -f /etc/machine-id && echo 0123456789abcdef0123456789abcdef >/etc/machine-id
 
 cat >/etc/systemd/system/ullage-tests.service <<'UNIT'

@@ -29,7 +29,7 @@ FUNCTION_LINES, FILE_LINES = 80, 500
 
 UNIT_SUFFIXES = (
     *("bytes", "kib", "mib", "gib", "gbh", "byte_seconds"),
-    *("s", "ms", "hours", "ticks", "at", "months"),
+    *("s", "ms", "us", "hours", "ticks", "at", "months"),
     *("ratio", "prob", "usd", "count"),
 )
 """How the name of a number ends: its unit, after an underscore."""

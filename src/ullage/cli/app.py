@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ullage.cli.backtest import app as backtest
+from ullage.cli.compact import compact
 from ullage.cli.demo import demo
 from ullage.cli.describe import describe
 from ullage.cli.doctor import doctor
@@ -32,6 +33,7 @@ app.command()(doctor)
 app.command()(demo)
 app.command("import")(import_)
 app.command()(export)
+app.command()(compact)
 app.add_typer(backtest)
 
 

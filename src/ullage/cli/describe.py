@@ -25,13 +25,15 @@ def describe(
     from ullage.outcomes.description import describe_workload, description_text
     from ullage.outcomes.formats import OutputFormat
     from ullage.outcomes.render import render, to_json, to_yaml, visible
+    from ullage.outcomes.stages import stages_table
     from ullage.outcomes.tables import runs_table
 
     with reading() as (settings, reader):
         found = find_workload(reader, workload)
         assert reader is not None
         runs = reader.runs(found.key, limit=DESCRIBED_RUNS)
-    description = describe_workload(found, runs, price=settings.prices)
+        stages = reader.stages(found.key)
+    description = describe_workload(found, runs, price=settings.prices, stages=stages)
     match output:
         case TextFormat.JSON:
             put(to_json(description))
@@ -39,4 +41,6 @@ def describe(
             put(to_yaml(description))
         case TextFormat.TEXT:
             put("".join(f"{visible(line)}\n" for line in description_text(description)))
+            if stages:
+                put("\n" + render(stages_table(stages), OutputFormat.TABLE))
             put("\n" + render(runs_table(runs[:SHOWN_RUNS], of=found.key), OutputFormat.TABLE))

@@ -72,16 +72,19 @@ def _explain(
 ) -> Explanation:
     from ullage import bootstrap
     from ullage.core.decide import decide_run
-    from ullage.core.view import history_of
+    from ullage.core.view import history_of, moment_of_view
     from ullage.outcomes.explain import explain_decision
 
     question = _question(settings, runs, features=features, retries=retries, can_grow=can_grow)
     if retries and not can_grow:
         question = replace(question, spending=reader.spending())
+    question = replace(question, asked_at=moment_of_view(runs, now=question.asked_at))
     history = history_of(runs, at=question.asked_at)
     related = None
     if len(history) == 0:
-        related = history_of(reader.runs(limit=HISTORY_RUNS), at=question.asked_at)
+        others = reader.runs(limit=HISTORY_RUNS)
+        question = replace(question, asked_at=moment_of_view(others, now=question.asked_at))
+        related = history_of(others, at=question.asked_at)
     decision = decide_run(history, question, bootstrap.run_policy(), related=related)
     return explain_decision(decision, runs, workload=runs[0].workload, price=settings.prices)
 

@@ -140,6 +140,17 @@ def history_of(runs: Iterable[Run], *, at: datetime) -> RunHistory:
     )
 
 
+def moment_of_view(runs: Iterable[Run], *, now: datetime) -> datetime:
+    """Return from when to look at what is recorded now: `now`, or the latest `known_at`.
+
+    For live decisions only. What the record holds is known, whatever the clock says: after a
+    wall clock that was ahead has been set back, the runs that ended under it would otherwise
+    be unknown until it gets there again. A question asks as of this moment, so that its
+    answer can be had again.
+    """
+    return max([now, *(run.known_at for run in runs if run.known_at is not None)])
+
+
 @lru_cache(maxsize=65_536)
 def label_code(text: str | None) -> int:
     """Return a number > 0 that stands for the text of a label, 0 for none.

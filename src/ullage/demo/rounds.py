@@ -95,14 +95,21 @@ class JobRun:
         return bool(self.result["outcome"] == "ok")
 
 
+Begins = Callable[[str, int], None]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demo:
-    """The jobs, and where their inputs and the private state of the demonstration are."""
+    """The jobs, and where their inputs and the private state of the demonstration are.
+
+    begins: called with (job, months) as each run begins, from several threads.
+    """
 
     jobs: tuple[Job, ...]
     inputs: dict[int, Path]
     source: Path
     folder: Path
+    begins: Begins = lambda job, months: None
 
 
 _RUNNING: set[subprocess.Popen[str]] = set()
@@ -173,6 +180,7 @@ def _run(demo: Demo, round_name: str, job: Job, months: int, options: tuple[str,
         program = [sys.executable, str(script), "--input", str(demo.inputs[months]), *more]
         command = [*ullage, "--json", str(file), *options, "--", *program]
         environment = {**os.environ, "ULLAGE_STATE_DIR": str(demo.folder / round_name)}
+        demo.begins(job.name, months)
         errors = _finish(command, environment)
         if not file.exists():
             raise PermanentError(f"the demonstration's {job.name} did not run: {errors}")
