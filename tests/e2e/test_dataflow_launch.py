@@ -415,6 +415,24 @@ def test_words_and_options_come_to_the_same(tmp_path: Path) -> None:
     assert option_words(PipelineOptions([])).get("resource_hints", ()) == ()
 
 
+def test_options_of_local_workers_and_of_launches_live_together() -> None:
+    """Beam puts the options of all classes into one parser, and both know --ullage_name."""
+    code = (
+        "from apache_beam.options.pipeline_options import PipelineOptions\n"
+        "import ullage.beam.{first}, ullage.beam.{second}\n"
+        "from ullage.beam.options import option_words\n"
+        "words = option_words(PipelineOptions(['--ullage_name=x', '--ullage_plan']))\n"
+        "assert words['ullage_name'] == ('x',) and words['ullage_plan'] == ('true',)\n"
+    )
+    for first, second in (("options", "local_options"), ("local_options", "options")):
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code.format(first=first, second=second)],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+
+
 def test_workers_load_the_agent_where_it_is_asked_for(cloud: FakeDataflow, launch: Launch) -> None:
     for way in WAYS:
         done = launch(way, "--ullage_agent", f"--job_name=orders-{way}")

@@ -5,8 +5,8 @@ says clearly what is not installed:
 
     DataflowRunner   Beam's own runner, which sizes the job's workers before it is submitted
     size             the same for options that are built in code
-    LocalRunner   real SDK worker processes on this machine, each in its own memory cgroup
-    DaskRunner    the same with Dask's scheduler and its retries
+    LocalRunner      real SDK worker processes on this machine, each in its own memory cgroup
+    DaskRunner       the same with Dask's scheduler and its retries
 """
 
 from __future__ import annotations
