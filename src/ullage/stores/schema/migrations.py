@@ -163,7 +163,35 @@ _STAGES = Migration(
     ),
 )
 
-MIGRATIONS: tuple[Migration, ...] = (_RUNS_AND_DECISIONS, _ANNOUNCED_CHANCE, _SEGMENTS, _STAGES)
+_JOBS = Migration(
+    5,
+    (
+        # the latest facts of each job of a service; its run stands in `run` as any other
+        """CREATE TABLE job (
+            project TEXT NOT NULL,
+            region TEXT NOT NULL,
+            job_id TEXT NOT NULL,
+            workload_key TEXT NOT NULL,
+            run_id TEXT,
+            state TEXT NOT NULL,
+            created_at_us INTEGER NOT NULL,
+            synced_at_us INTEGER NOT NULL,
+            record_json TEXT NOT NULL,
+            PRIMARY KEY (project, region, job_id)
+        ) STRICT""",
+        "CREATE INDEX job_by_id ON job (job_id)",
+        "CREATE INDEX job_by_run ON job (run_id)",
+        "CREATE INDEX job_by_creation ON job (created_at_us, job_id)",
+    ),
+)
+
+MIGRATIONS: tuple[Migration, ...] = (
+    _RUNS_AND_DECISIONS,
+    _ANNOUNCED_CHANCE,
+    _SEGMENTS,
+    _STAGES,
+    _JOBS,
+)
 SCHEMA_VERSION = MIGRATIONS[-1].number
 """What this Ullage writes; it reads nothing newer."""
 
