@@ -12,6 +12,8 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ullage.stores.schema.service_tables import SERVICE_STATEMENTS
+
 APPLICATION_ID = 0x556C4C67
 """'UlLg' in the file's header: whose file it is."""
 
@@ -163,7 +165,38 @@ _STAGES = Migration(
     ),
 )
 
-MIGRATIONS: tuple[Migration, ...] = (_RUNS_AND_DECISIONS, _ANNOUNCED_CHANCE, _SEGMENTS, _STAGES)
+_JOBS = Migration(
+    5,
+    (
+        # the latest facts of each job of a service; its run stands in `run` as any other
+        """CREATE TABLE job (
+            project TEXT NOT NULL,
+            region TEXT NOT NULL,
+            job_id TEXT NOT NULL,
+            workload_key TEXT NOT NULL,
+            run_id TEXT,
+            state TEXT NOT NULL,
+            created_at_us INTEGER NOT NULL,
+            synced_at_us INTEGER NOT NULL,
+            record_json TEXT NOT NULL,
+            PRIMARY KEY (project, region, job_id)
+        ) STRICT""",
+        "CREATE INDEX job_by_id ON job (job_id)",
+        "CREATE INDEX job_by_run ON job (run_id)",
+        "CREATE INDEX job_by_creation ON job (created_at_us, job_id)",
+    ),
+)
+
+_SERVICES = Migration(6, SERVICE_STATEMENTS)
+
+MIGRATIONS: tuple[Migration, ...] = (
+    _RUNS_AND_DECISIONS,
+    _ANNOUNCED_CHANCE,
+    _SEGMENTS,
+    _STAGES,
+    _JOBS,
+    _SERVICES,
+)
 SCHEMA_VERSION = MIGRATIONS[-1].number
 """What this Ullage writes; it reads nothing newer."""
 
