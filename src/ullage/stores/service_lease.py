@@ -123,7 +123,7 @@ class SqliteLease:
             return True
         if row["pid_space"] == _pid_space() and not is_process(row["pid"], row["pid_start_ticks"]):
             return True
-        return self._monotonic_s() - row["renewed_mono_us"] / 1e6 >= self._span_s
+        return bool(self._monotonic_s() - row["renewed_mono_us"] / 1e6 >= self._span_s)
 
     def _values(self, token: int, began_s: float, now: datetime) -> dict[str, object]:
         return {

@@ -18,6 +18,7 @@ from ullage.core.errors import FencedError
 from ullage.core.service import (
     EntryKind,
     JournalEntry,
+    JsonValue,
     LimitChange,
     LiveReading,
     TargetState,
@@ -163,7 +164,7 @@ class JournalContract:
 
     def test_an_oom_kill_is_history_for_ever(self, make_store: MakeStore) -> None:
         """S23: told twice it counts once, and it survives."""
-        body = {
+        body: dict[str, JsonValue] = {
             "instance": "17",
             "died_at": START_AT.isoformat(),
             "at_least_bytes": 210 * MIB,
