@@ -117,23 +117,10 @@ def own_path(proc: str = "/proc") -> str | None:
     return None
 
 
-def own_path_below(root: str) -> str | None:
-    """Return the memory cgroup of this process as a mount with this root shows it.
-
-    None where the mount does not show it (or there is none).
-    """
-    path = own_path()
-    if path is None or path.startswith("/.."):
-        return None
-    if root == "/":
-        return path
-    return (path[len(root) :] or "/") if f"{path}/".startswith(f"{root}/") else None
-
-
 def memory_tree() -> tuple[CgroupTree | None, str]:
     """Return (the cgroups of the memory hierarchy, "") or (None, the reason why not)."""
     mount = memory_mount()
     if mount is None:
         return None, "no cgroup v1 memory controller is mounted"
     root, point = mount
-    return CgroupTree(point, lambda: own_path_below(root)), ""
+    return CgroupTree(point, own_path, root=root), ""

@@ -214,16 +214,6 @@ def text_of(path: str, name: str) -> str:
         return ""
 
 
-def own_path_below(root: str) -> str | None:
-    """Return the cgroup of this process as a mount with this root shows it, None if it does not."""
-    path = own_path()
-    if path is None or path.startswith("/.."):
-        return None
-    if root == "/":
-        return path
-    return (path[len(root) :] or "/") if f"{path}/".startswith(f"{root}/") else None
-
-
 def memory_tree() -> tuple[CgroupTree | None, str]:
     """Return (the cgroups of the v2 hierarchy, "") or (None, the reason why not)."""
     found = mount()
@@ -232,4 +222,4 @@ def memory_tree() -> tuple[CgroupTree | None, str]:
     root, point = found
     if "memory" not in text_of(point, "cgroup.controllers").split():
         return None, "the memory controller is not in cgroup v2 here"
-    return CgroupTree(point, lambda: own_path_below(root)), ""
+    return CgroupTree(point, own_path, root=root), ""

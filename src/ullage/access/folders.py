@@ -116,13 +116,20 @@ def cannot_read(path: str, error: Exception) -> PermanentError:
 class CgroupTree:
     """The cgroups below one mount point, without those that must never be touched.
 
-    point: the mount point. own_path: says which cgroup below it this process is in ("/" for
-    the root), None where that is not visible here.
+    point: the mount point. root: what the mount shows of the hierarchy. own_path: says in which
+    cgroup of the hierarchy this process is, None where that cannot be told.
     """
 
-    def __init__(self, point: str, own_path: Callable[[], str | None]) -> None:
+    def __init__(self, point: str, own_path: Callable[[], str | None], *, root: str = "/") -> None:
         self.point = point
+        self._root = root.rstrip("/")
         self._own_path = own_path
+
+    def shown(self, path: str | None) -> str | None:
+        """Return a path of the hierarchy as this mount shows it, None where it does not."""
+        if path is None or path.startswith("/.."):
+            return None
+        return (path[len(self._root) :] or "/") if f"{path}/".startswith(f"{self._root}/") else None
 
     def open(self, path: str) -> Folder:
         """Return the open directory of the cgroup `path` ("/a/b").
@@ -175,7 +182,7 @@ class CgroupTree:
             raise PermanentError(f"cgroup {path[:200]!a}: not a path of a cgroup below the root")
         if "\0" in path or "\n" in path:
             raise PermanentError(f"cgroup {path[:200]!a}: not a name that a cgroup can have")
-        own = self._own_path()
+        own = self.shown(self._own_path())
         if own is not None and f"{own}/".startswith(f"{path}/"):
             raise PermanentError(f"cgroup {path!a} holds Ullage itself: never managed")
         return names

@@ -42,9 +42,9 @@ def refusal_of(
 ) -> Refusal | None:
     """Return what speaks against `change` now: bounds (S4), another's edit (S8), the floor (S1).
 
-    limit_bytes, need_bytes: as read in the same call. Limits within a page of each
-    other are the same: the kernel rounds what it is given. The floor holds for whatever takes memory away, not only
-    for what calls itself a cut; where there is no limit yet, it leaves the most room.
+    limit_bytes, need_bytes: as read in the same call. Limits within a page of each other are the
+    same: the kernel rounds what it is given. The floor holds for whatever takes memory away,
+    not only for what calls itself a cut; where there is no limit yet, it leaves the most room.
     """
     if not 0 < change.new_bytes <= MAX_BYTES:
         return Refusal(

@@ -54,6 +54,15 @@ class LiveCgroup1Source:
         """Return for how many watched targets there is no event: only the timer reads them."""
         return len(self._watched) - len(self._oom_fds)
 
+    @property
+    def armed_count(self) -> int:
+        """Return for how many targets levels are armed by now."""
+        return self._levels.armed_count
+
+    def armed_limit_bytes(self, target_id: str) -> int | None:
+        """Return the limit whose levels are armed, None where none are (yet)."""
+        return self._levels.armed_limit_bytes(target_id)
+
     def read(self, target: LiveTarget) -> LiveReading:
         """Return the target's memory now.
 
@@ -181,7 +190,19 @@ class _Levels:
         self._wanted: dict[str, int] = {}
         self._fds: dict[str, int] = {}
         self._owners: dict[int, str] = {}
+        self._armed: dict[str, int] = {}
         self._thread: threading.Thread | None = None
+
+    @property
+    def armed_count(self) -> int:
+        """Return for how many targets levels are armed by now."""
+        with self._lock:
+            return len(self._fds)
+
+    def armed_limit_bytes(self, target_id: str) -> int | None:
+        """Return the limit whose levels are armed, None where none are (yet)."""
+        with self._lock:
+            return self._armed.get(target_id)
 
     def expect(self, target_id: str, limit_bytes: int | None) -> None:
         """Have levels below `limit_bytes` armed soon, if they are not."""
@@ -252,7 +273,9 @@ class _Levels:
     def _replace(self, target_id: str, fd: int | None) -> None:
         """Put `fd` in the place of what was armed before; the lock is held."""
         old = self._fds.pop(target_id, None)
+        self._armed.pop(target_id, None)
         if fd is not None:
+            self._armed[target_id] = self._wanted[target_id]
             self._fds[target_id] = fd
             self._owners[fd] = target_id
             self._epoll.register(fd, select.EPOLLIN)
