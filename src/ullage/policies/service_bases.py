@@ -168,9 +168,7 @@ def _of_the_day(peaks: Floats, first: int, step_s: float) -> Floats:
 def _of_the_week(peaks: Floats, first: int, step_s: float) -> Floats:
     seasonal = _seasonal(peaks, first, 7 * DAY_S, SEASON_WEEKS, step_s)
     recent = _largest(peaks, first, _count(HOUR_S, step_s))
-    return np.where(
-        seasonal > 0, np.maximum(seasonal, recent), _of_the_day(peaks, first, step_s)
-    )
+    return np.where(seasonal > 0, np.maximum(seasonal, recent), _of_the_day(peaks, first, step_s))
 
 
 BASES: tuple[tuple[str, BaseColumn], ...] = (

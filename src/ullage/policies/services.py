@@ -46,7 +46,7 @@ THIN_HOURS = 3.0
 THIN_READINGS = 100
 """Less than this is no evidence: the limit stays (S2)."""
 
-NEAR_RATIO = 1.02
+NEAR_RATIO = 1.01
 """Of the rules this near the cheapest the one that moves the limit least is followed."""
 
 EMPIRICAL_RATIO = 1.15
@@ -229,7 +229,7 @@ def _lifted(history: TargetHistory, peaks: Floats) -> Floats:
 
 
 def _nearest(costs: Floats, limits: Floats, limit_bytes: int | None) -> int:
-    """Return the cheapest rule; of those within 2 % of it the one nearest to the limit."""
+    """Return the cheapest rule; of those within 1 % of it the one nearest to the limit."""
     if limit_bytes is None:
         return int(np.argmin(costs))
     near = np.flatnonzero(costs <= NEAR_RATIO * costs.min())
@@ -268,7 +268,9 @@ def _is_alarming(history: TargetHistory, choice: _Choice, asked_s: float) -> boo
         return False
     seen_s = min(ALARM_WINDOW_S, asked_s - history.first_seen_at.timestamp())
     expected = ALARM_BUDGETS * choice.ooms / choice.hours * seen_s / HOUR_S
-    below = sum(math.exp(-expected) * expected**k / math.factorial(k) for k in range(min(ooms, 100)))
+    below = sum(
+        math.exp(-expected) * expected**k / math.factorial(k) for k in range(min(ooms, 100))
+    )
     return 1 - below < ALARM_PROB
 
 
