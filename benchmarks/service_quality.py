@@ -1,4 +1,4 @@
-"""Protocol D on several usage files: our cost / each policy's, the tested file left out of the prior.
+"""Protocol D on several usage files: our cost over each policy's, by priors of other files.
 
     .venv/bin/python benchmarks/service_quality.py --data folder usage_a usage_b usage_c
 
