@@ -104,7 +104,11 @@ def vpa_rule(history: TargetHistory, asked_s: float) -> float:
     peaks = np.zeros(len(days))
     np.maximum.at(peaks, place, values)
     edge = histogram_quantile(
-        peaks, days * DAY_S, vpa.PERCENTILE, half_life_s=vpa.HALF_LIFE_S, buckets=vpa.BUCKETS
+        peaks,
+        np.asarray(days * DAY_S, float),
+        vpa.PERCENTILE,
+        half_life_s=vpa.HALF_LIFE_S,
+        buckets=vpa.BUCKETS,
     )
     return max(vpa.MARGIN_RATIO * edge, float(vpa.LEAST_BYTES))
 
@@ -119,7 +123,8 @@ def crane_rule(history: TargetHistory, asked_s: float) -> float:
     )  # fmt: skip
     failed = np.asarray(history.oom_at_least_bytes[history.oom_at_s > since_s], float)
     protected = np.maximum(failed + crane.BUMP_BYTES, failed * crane.BUMP_RATIO)
-    return max(0.0 if math.isnan(edge) else crane.MARGIN_RATIO * edge, protected.max(initial=0.0))
+    percentile = 0.0 if math.isnan(edge) else crane.MARGIN_RATIO * edge
+    return max(percentile, float(protected.max(initial=0.0)))
 
 
 def kruize_rule(history: TargetHistory, asked_s: float) -> float:

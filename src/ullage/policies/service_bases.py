@@ -139,7 +139,7 @@ def _seasonal(peaks: Floats, first: int, period_s: float, periods: int, step_s: 
     back = (around[None, :] - period * np.arange(1, periods + 1)[:, None]).ravel()
     places = np.arange(first, len(peaks) + 1)[:, None] + back[None, :]
     known = (places >= 0) & (places < np.arange(first, len(peaks) + 1)[:, None])
-    return np.where(known, peaks[np.where(known, places, 0)], 0.0).max(axis=1)
+    return np.asarray(np.where(known, peaks[np.where(known, places, 0)], 0.0).max(axis=1), float)
 
 
 BaseColumn = Callable[[Floats, int, float], Floats]

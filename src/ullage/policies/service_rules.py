@@ -63,7 +63,7 @@ def margin_of(rule: int) -> float:
 
 def rule_limits(rows: Floats) -> Floats:
     """Return float64 [rows, rules]: the limits that the rules make of rows of bases."""
-    return (rows[:, :, None] * _MARGINS).reshape(len(rows), RULES_COUNT)
+    return np.asarray((rows[:, :, None] * _MARGINS).reshape(len(rows), RULES_COUNT), float)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -115,12 +115,12 @@ def no_scores() -> RuleScores:
     )
 
 
-def scored(scores: RuleScores, grid: PeakGrid) -> RuleScores:
+def scored(scores: RuleScores, grid: PeakGrid, *, floor: float = 0.0) -> RuleScores:
     """Return the scores with the intervals of `grid` that are not in yet.
 
     All intervals of `grid` have ended. The first one has nothing before it and is not scored;
     holes are not scored but time passes in them. A tick without a new interval costs nothing,
-    a new interval costs one row of bases, whatever the history.
+    a new interval costs one row of bases, whatever the history. floor: no rule's limit is below.
     """
     n = len(grid)
     if n == 0 or grid.number[-1] < scores.number:
@@ -131,7 +131,7 @@ def scored(scores: RuleScores, grid: PeakGrid) -> RuleScores:
     decay = 0.5 ** (grid.interval_s / HALF_LIFE_S)
     hours = grid.interval_s / 3600
     rows = base_rows(grid.peaks[:-1], grid.interval_s, first=first)
-    limits = rule_limits(rows)
+    limits = np.maximum(rule_limits(rows), floor)
     peaks = grid.peaks[first:, None]
     weights = np.where(grid.is_seen[first:], decay ** np.arange(n - first)[::-1], 0.0)
     failed = peaks > limits

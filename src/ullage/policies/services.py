@@ -66,6 +66,7 @@ class _Remembered:
     scores: RuleScores
     tail: tuple[float, ...]
     interval_s: float
+    floor_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,14 +144,14 @@ class UllageServicePolicy:
         ended = peak_grid(at_s[has_ended], peaks[has_ended], step_s)
         if len(ended) < 2 or not np.isfinite(peaks).all() or not peaks.max() > 0:
             return None
-        scores = self._scores(question.target_id, ended, lifted=lifted)
+        scores = self._scores(question, ended, lifted=lifted)
         grid = peak_grid(at_s, peaks, step_s)
         ref = float(grid.peaks.max())
         costs = scores.costs(price_hours=self._price(question), ref=ref, prior=self._prior)
         if not np.isfinite(costs).all():
             return None
         limits = rule_limits(base_rows(grid.peaks, step_s, first=len(grid)))[0]
-        limits = np.maximum(limits, float(question.need_bytes))
+        limits = np.maximum(limits, float(max(question.need_bytes, question.floor_bytes)))
         rule = _nearest(costs, limits, question.limit_bytes)
         return _Choice(
             wanted=float(limits[rule]),
@@ -160,19 +161,23 @@ class UllageServicePolicy:
             reserved=float(scores.reserved[rule]),
         )
 
-    def _scores(self, target_id: str, ended: PeakGrid, *, lifted: bool) -> RuleScores:
+    def _scores(self, question: ServiceQuestion, ended: PeakGrid, *, lifted: bool) -> RuleScores:
         """Return the scores of all intervals that have ended, from where they were left."""
-        known = self._sums.get((target_id, lifted))
-        before = no_scores() if known is None or not _continues(known, ended) else known.scores
-        scores = scored(before, ended)
+        key, floor_bytes = (question.target_id, lifted), question.floor_bytes
+        known = self._sums.get(key)
+        if known is None or not _continues(known, ended) or known.floor_bytes != floor_bytes:
+            scores = scored(no_scores(), ended, floor=floor_bytes)
+        else:
+            scores = scored(known.scores, ended, floor=floor_bytes)
         if known is None or scores is not known.scores:
-            self._sums.pop((target_id, lifted), None)
+            self._sums.pop(key, None)
             while len(self._sums) >= 2 * _REMEMBERED_TARGETS:
                 del self._sums[next(iter(self._sums))]
-            self._sums[target_id, lifted] = _Remembered(
+            self._sums[key] = _Remembered(
                 scores=scores,
                 tail=tuple(ended.peaks[-_COMPARED_PEAKS:].tolist()),
                 interval_s=ended.interval_s,
+                floor_bytes=floor_bytes,
             )
         return scores
 
@@ -185,8 +190,11 @@ class UllageServicePolicy:
         self, history: TargetHistory, question: ServiceQuestion, asked_s: float
     ) -> LimitProposal:
         """Return the next step that makes sense (S14): last good, empirical, keep."""
-        before_s = asked_s - history.peak_interval_s
-        good = self._cheapest(_known_by(history, before_s), question, before_s)
+        good = None
+        if len(history.peak_at_s) > 1:
+            before_s = float(history.peak_at_s[-2]) + history.peak_interval_s
+            newest_s = float(history.peak_at_s[-1])
+            good = self._cheapest(_known_by(history, newest_s - 1.0), question, before_s)
         if good is not None and _is_sound(good.wanted, question):
             words = "the model's answer made no sense: what it said one interval ago"
             return _proposed(question, good.wanted, "last_good", words, ModelStep.LAST_GOOD)
@@ -300,7 +308,7 @@ def _held(question: ServiceQuestion, reason: str, words: str) -> LimitProposal:
 def _proposed(
     question: ServiceQuestion, wanted: float, reason: str, words: str, step: ModelStep
 ) -> LimitProposal:
-    wanted_bytes = math.ceil(wanted)
+    wanted_bytes = min(math.ceil(wanted), max(question.ceiling_bytes, question.need_bytes))
     limit_bytes = question.limit_bytes
     direction = Direction.HOLD
     if limit_bytes is None or wanted_bytes < limit_bytes:

@@ -4,7 +4,8 @@ A policy is asked every half an hour or hour, with what was known then; its answ
 10 s later. A sample above the limit is an OOM kill, without a cost of restarting. The limit is
 then raised until the sample fits, to 1.2 x the sample, for every policy alike (emergency growth),
 and stays there until the next decision. Samples within the actuation delay after an OOM kill
-belong to it. Nothing is scored before an instance has 3 h and 100 samples: until then
+belong to it. Slack counts above the floor of 64 MiB, which no policy can go below, and above the
+need. Nothing is scored before an instance has 3 h and 100 samples: until then
 nobody's limit moves.
 
 The same ServicePolicy objects answer here as in the live loop. Not here: reading files
@@ -195,7 +196,8 @@ class _Replay:
     def _hold(self, begin: int, end: int, limit: int) -> None:
         span_s = self._span_s[begin:end]
         need = self._trace.need_bytes[begin:end].astype(float)
-        self._slack += float((np.maximum(limit - need, 0.0) * span_s).sum())
+        useful = np.maximum(need, self._world.floor_bytes)
+        self._slack += float((np.maximum(limit - useful, 0.0) * span_s).sum())
         self._used += float((need * span_s).sum())
         self._hours += float(span_s.sum()) / 3600
 

@@ -72,7 +72,8 @@ def fit_traces(
     traces: Sequence[UsageTrace], world: UsageWorld
 ) -> tuple[list[UsageTrace], dict[str, int]]:
     """Return the instances that protocol D replays, and why others are left out (-> count)."""
-    fit, left_out = [], {}
+    fit: list[UsageTrace] = []
+    left_out: dict[str, int] = {}
     for trace in traces:
         reason = None
         if trace.span_hours < LEAST_HOURS:

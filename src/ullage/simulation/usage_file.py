@@ -8,7 +8,7 @@ of runs (runs_source). Not here: the replay (simulation.usage_backtest).
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,7 +107,7 @@ def _judged_sql(raw: RawRuns) -> str:
     """
 
 
-def _rejected(raw: RawRuns) -> Mapping[str, int]:
+def _rejected(raw: RawRuns) -> dict[str, int]:
     counted = raw.connection.execute(
         "SELECT reason, count(*) FROM judged WHERE reason IS NOT NULL GROUP BY 1 ORDER BY 1"
     ).fetchall()
