@@ -20,6 +20,7 @@ from ullage.core.service import (
     Watch,
 )
 from ullage.core.telemetry import Attribution
+from ullage.policies.live import TRIGGER_RATIO
 
 CALM = "calm"
 OUTGROWN = "outgrown"
@@ -95,6 +96,9 @@ class Watching:
             return "oom"
         if reading.is_waiting:
             return "waiting"
+        limit_bytes = reading.limit_bytes
+        if limit_bytes is not None and reading.need_bytes >= TRIGGER_RATIO * limit_bytes:
+            return "near"
         psi = reading.psi_full_avg10_ratio
         return "psi" if psi is not None and psi > self._settings.watch_psi_ratio else ""
 
