@@ -3,6 +3,7 @@
 
 VENV := .venv
 BEAM_VENV := .venv-beam
+DATAFLOW_VENV := .venv-dataflow
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
@@ -69,12 +70,17 @@ benchmarks-quality: setup ## every figure of decision quality on recorded runs: 
 	@$(BIN)/python benchmarks/decision_quality.py --data "$(DATA)" $(ARGS)
 
 .PHONY: dist
-dist: setup ## build the wheel and the source archive into dist/
+dist: setup ## build the wheels and source archives of Ullage and of its worker agent into dist/
 	@$(BIN)/python -m hatchling build --clean
+	@cd agent && $(CURDIR)/$(BIN)/python -m hatchling build -d $(CURDIR)/dist
 
 .PHONY: test-beam
 test-beam: $(BEAM_VENV)/.stamps/demo ## the opt-in lane: real Apache Beam pipelines (own .venv-beam)
 	@$(BEAM_VENV)/bin/pytest -m beam $(PYTEST_ARGS)
+
+.PHONY: test-dataflow
+test-dataflow: $(DATAFLOW_VENV)/.stamps/ullage ## the opt-in lane: real Beam jobs submitted to a local fake of Dataflow (1 GB)
+	@$(DATAFLOW_VENV)/bin/pytest -m dataflow $(PYTEST_ARGS)
 
 .PHONY: test-cgroup2
 test-cgroup2: setup ## the slow lane: cgroup v2 on a real kernel in QEMU, as root and as a user (Debian; about five minutes)
@@ -87,10 +93,11 @@ requirements: setup ## compile requirements/*.in anew, newest versions, with has
 	@$(COMPILE) requirements/dev.in --output-file requirements/dev.txt
 	@$(COMPILE) --no-deps requirements/demo.in --output-file requirements/demo.txt
 	@$(COMPILE) pyproject.toml requirements/beam.in --output-file requirements/beam.txt
+	@$(COMPILE) pyproject.toml requirements/dataflow.in --output-file requirements/dataflow.txt
 
 .PHONY: clean
 clean: ## remove everything that make has built
-	rm -rf $(VENV) $(BEAM_VENV) dist build .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(BEAM_VENV) $(DATAFLOW_VENV) dist build .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # -- environments: a stamp is newer than what it was made from ------------------------------
 
@@ -117,6 +124,12 @@ $(BEAM_VENV)/.stamps/ullage: requirements/beam.txt pyproject.toml src/ullage/__i
 	$(call make_venv,$(BEAM_VENV))
 	@$(BEAM_VENV)/bin/python $(PIP) $(HASHED) -r requirements/beam.txt
 	@$(BEAM_VENV)/bin/python $(PIP) $(EDITABLE)
+	@touch $@
+
+$(DATAFLOW_VENV)/.stamps/ullage: requirements/dataflow.txt pyproject.toml src/ullage/__init__.py
+	$(call make_venv,$(DATAFLOW_VENV))
+	@$(DATAFLOW_VENV)/bin/python $(PIP) $(HASHED) -r requirements/dataflow.txt
+	@$(DATAFLOW_VENV)/bin/python $(PIP) $(EDITABLE)
 	@touch $@
 
 $(BEAM_VENV)/.stamps/demo: requirements/demo.txt $(BEAM_VENV)/.stamps/ullage

@@ -3,8 +3,10 @@
 Names are loaded when they are asked for, so that importing this package costs nothing and
 says clearly what is not installed:
 
-    LocalRunner   real SDK worker processes on this machine, each in its own memory cgroup
-    DaskRunner    the same with Dask's scheduler and its retries
+    DataflowRunner   Beam's own runner, which sizes the job's workers before it is submitted
+    size             the same for options that are built in code
+    LocalRunner      real SDK worker processes on this machine, each in its own memory cgroup
+    DaskRunner       the same with Dask's scheduler and its retries
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from importlib import import_module
 from typing import Any
 
 _WHERE = {
+    "DataflowRunner": ("ullage.beam.dataflow_runner", "google.cloud.dataflow", "gcp"),
+    "size": ("ullage.beam.sizing", "apache_beam", "beam"),
     "LocalRunner": ("ullage.beam.local_runner", "apache_beam", "beam"),
     "DaskRunner": ("ullage.beam.dask_runner", "distributed", "dask"),
 }

@@ -15,6 +15,7 @@ from ullage.cli.explain import explain
 from ullage.cli.export import export
 from ullage.cli.get import get
 from ullage.cli.import_ import import_
+from ullage.cli.jobs import app as jobs
 from ullage.cli.run import run
 
 app = typer.Typer(
@@ -35,6 +36,7 @@ app.command("import")(import_)
 app.command()(export)
 app.command()(compact)
 app.add_typer(backtest)
+app.add_typer(jobs)
 
 
 def _print_version(is_wanted: bool) -> None:

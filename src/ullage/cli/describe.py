@@ -1,4 +1,4 @@
-"""`ullage describe`: all that is known of one workload."""
+"""`ullage describe`: all that is known of one workload, or of one job of Dataflow."""
 
 from __future__ import annotations
 
@@ -14,13 +14,20 @@ SHOWN_RUNS = 10
 
 def describe(
     workload: Annotated[
-        str, typer.Argument(help="The workload, as `ullage get workloads` names it.")
+        str,
+        typer.Argument(help="The workload, as `ullage get workloads` names it; or the word job."),
     ],
+    job_id: Annotated[
+        str | None, typer.Argument(help="After the word job: its id, as `ullage get jobs` has it.")
+    ] = None,
     output: Annotated[
         TextFormat, typer.Option("--output", "-o", help="How to show it.")
     ] = TextFormat.TEXT,
 ) -> None:
-    """Show a workload: its key, its runs, their memory, OOM kills and cost."""
+    """Show a workload: its key, its runs, their memory, OOM kills and cost; or a Dataflow job."""
+    if job_id is not None:
+        _describe_job(workload, job_id, output)
+        return
     from ullage.cli.reading import find_workload, put, reading
     from ullage.outcomes.description import describe_workload, description_text
     from ullage.outcomes.formats import OutputFormat
@@ -44,3 +51,12 @@ def describe(
             if stages:
                 put("\n" + render(stages_table(stages), OutputFormat.TABLE))
             put("\n" + render(runs_table(runs[:SHOWN_RUNS], of=found.key), OutputFormat.TABLE))
+
+
+def _describe_job(word: str, job_id: str, output: TextFormat) -> None:
+    from ullage.cli.jobs_work import show_job
+    from ullage.cli.reading import EXIT_USAGE, fail
+
+    if word != "job":
+        fail("write `ullage describe WORKLOAD`, or `ullage describe job ID`", code=EXIT_USAGE)
+    show_job(job_id, output)

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from ullage.core.decision import Recommendation, RunDecision, RunQuestion
+from ullage.core.jobs import JobFacts, RecordedJob
 from ullage.core.recorded import FoundRun, ReadOptions, RejectedRow
 from ullage.core.spending import Spending
 from ullage.core.stages import StageUse
@@ -266,6 +267,52 @@ class RunArchive(Protocol):
         self, workload_key: str | None = None, *, since: datetime | None = None
     ) -> Iterator[RunDecision]:
         """Yield decisions asked for at `since` or later, oldest first, in bounded memory."""
+        ...
+
+
+class JobSource(Protocol):
+    """Reads the jobs of a service that runs them (Dataflow): one project, one region."""
+
+    def job_ids(self, *, since: datetime | None = None) -> Iterator[str]:
+        """Yield the ids of jobs created at `since` or later."""
+        ...
+
+    def facts(self, job_id: str) -> JobFacts:
+        """Return what the service says about a job now.
+
+        PermanentError where there is no such job or no permission, TransientError where
+        asking again may help, DataError for an answer that cannot be meant.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give the connection back."""
+        ...
+
+
+class JobArchive(Protocol):
+    """Keeps the facts of jobs, the latest of each."""
+
+    def put_job(self, job: RecordedJob) -> None:
+        """Record a job's facts; said again, the last word counts."""
+        ...
+
+    def job(self, job_id: str) -> RecordedJob | None:
+        """Return a recorded job, or None."""
+        ...
+
+    def jobs(
+        self, workload_key: str | None = None, *, limit: int | None = None
+    ) -> list[RecordedJob]:
+        """Return recorded jobs, created last first."""
+        ...
+
+    def job_of_run(self, run_id: str) -> RecordedJob | None:
+        """Return the job that a run is, or None."""
+        ...
+
+    def run_under(self, decision_label: str) -> list[Run]:
+        """Return the runs begun under the decision whose id has this form as a label."""
         ...
 
 

@@ -1,5 +1,5 @@
 """The durable record in one SQLite file: implements core.ports.StateStore, RunReader,
-RunArchive and SampleArchive.
+RunArchive, JobArchive and SampleArchive.
 
 Write-ahead log with a sync at every commit, so that what a method has returned from survives
 kill -9 and a power cut; readers and writers in several processes at once. Nothing here ever
@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING
 
 from ullage.core.decision import RunDecision
 from ullage.core.errors import DataError, InvariantError, PermanentError
+from ullage.core.jobs import RecordedJob
 from ullage.core.spending import RECENT_RUNS, Spending
 from ullage.core.stages import StageUse
 from ullage.core.telemetry import OomEvent, SampleSeries
 from ullage.core.workload import Attempt, Outcome, Run, Workload
-from ullage.stores import archive, rows, segment_index, sqlite
+from ullage.stores import archive, jobs, rows, segment_index, sqlite
 from ullage.stores.opening import SETTING, open_reader, open_writer
 from ullage.stores.record_json import from_json
 from ullage.stores.sample_blob import pack_samples, unpack_samples
@@ -364,6 +365,33 @@ class SqliteStateStore:
     ) -> Iterator[RunDecision]:
         """Yield decisions asked for at `since` or later, oldest first, in bounded memory."""
         return archive.each_decision(self._reading, workload_key, since)
+
+    def put_job(self, job: RecordedJob) -> None:
+        """Record a job's facts, secrets masked; said again, the last word counts."""
+        with self._writing() as execute:
+            _put(execute, "job", jobs.job_row(job), ("project", "region", "job_id"))
+
+    def job(self, job_id: str) -> RecordedJob | None:
+        """Return a recorded job, or None; of two with one id the one recorded last."""
+        with self._reading() as execute:
+            return jobs.job(execute, job_id)
+
+    def jobs(
+        self, workload_key: str | None = None, *, limit: int | None = None
+    ) -> list[RecordedJob]:
+        """Return recorded jobs, created last first."""
+        with self._reading() as execute:
+            return jobs.jobs(execute, workload_key, _bounded(limit))
+
+    def job_of_run(self, run_id: str) -> RecordedJob | None:
+        """Return the job that a run is, or None."""
+        with self._reading() as execute:
+            return jobs.job_of_run(execute, run_id)
+
+    def run_under(self, decision_label: str) -> list[Run]:
+        """Return the runs begun under the decision whose id has this form as a label."""
+        with self._reading() as execute:
+            return jobs.runs_under(execute, decision_label)
 
     def counts(self) -> dict[str, int]:
         """Return how much is recorded: workloads, runs, attempts, decisions, OOM events."""
