@@ -155,8 +155,8 @@ def _workloads(value: object, name: str) -> dict[str, object]:
     for number, spec in enumerate(specs, 1):
         if spec.workload_key in names:
             raise ConfigError(
-                f"two policies for workload {spec.workload_key!a} (tables {names[spec.workload_key]}"
-                f" and {number}): keep one of them"
+                f"two policies for workload {spec.workload_key!a} (tables "
+                f"{names[spec.workload_key]} and {number}): keep one of them"
             )
         names[spec.workload_key] = number
         key = (spec.kind, spec.selector.strip())

@@ -151,6 +151,21 @@ class Controller:
         """Return what is known of every target now, for `top` and the metrics page. Read only."""
         return self._fleet.all()
 
+    @property
+    def orders(self) -> FleetState:
+        """What people ordered, as the latest pass saw it."""
+        return self._last_orders
+
+    @property
+    def host(self) -> HostCapacity:
+        """The host's memory, as the latest pass saw it."""
+        return self._last_host
+
+    @property
+    def capped_count(self) -> int:
+        """How many targets are beyond the cap (S19)."""
+        return self._fleet.capped_count
+
     def replace_specs(self, specs: Sequence[ServiceSpec]) -> None:
         """Watch other workloads from the next pass on; who is no longer meant is let go."""
         self._fleet.replace_specs(specs)

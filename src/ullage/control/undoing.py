@@ -22,6 +22,7 @@ from ullage.core.service import (
     GuardCode,
     JournalRecord,
     LimitProposal,
+    TargetState,
 )
 from ullage.core.units import format_bytes
 
@@ -102,9 +103,7 @@ class Undoing:
         pending = tracked.state.pending
         assert pending is not None
         # A watch ends: what it would give back is no longer what people want.
-        tracked.state = replace(
-            tracked.state, pending=replace(pending, is_cut=is_cut), watch=None
-        )
+        tracked.state = replace(tracked.state, pending=replace(pending, is_cut=is_cut), watch=None)
         row = decision_entry(tracked, decision, inputs, tick)
         if not self._changes.record([*original, row], [tracked]):
             tracked.state = before
@@ -122,3 +121,10 @@ class Undoing:
         return f"{outcome.result}: {outcome.words}" if outcome.words else str(outcome.result)
 
 
+def _as_ordered(state: TargetState, *, is_cut: bool) -> TargetState:
+    """Return the prepared state with the live floor asked for (S1) where memory is taken away.
+
+    A watch ends: what it would give back is no longer what people want.
+    """
+    assert state.pending is not None
+    return replace(state, pending=replace(state.pending, is_cut=is_cut), watch=None)
