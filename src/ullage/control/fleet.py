@@ -174,9 +174,8 @@ class Fleet:
         state, settings = self._states[tracked.target.target_id], self._settings
         hands_off_s = remaining_s(state.hands_off_until_at, now, settings.hands_off)
         tracked.hands_off_until_s = mono_s + hands_off_s
-        watch = state.watch
-        watch_s = remaining_s(watch.until_at if watch else None, now, settings.watch)
-        tracked.watch_until_s = mono_s + watch_s
+        # Watched anew in full: what the clock did meanwhile nobody knows.
+        tracked.watch_until_s = mono_s + settings.watch.total_seconds()
         envelope = state.envelope
         until_at = envelope.until_at if envelope else None
         tracked.envelope_until_s = mono_s + remaining_s(until_at, now, settings.envelope_span)
