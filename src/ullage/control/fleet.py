@@ -192,6 +192,8 @@ class Fleet:
         for state in self._states.values():
             if state.is_parked:
                 self._release(state)
+        for state in self._states.values():
+            self._watching.load(state, now, mono_s)
         for tracked in self._tracked.values():
             if tracked.target.target_id in self._states:
                 self._adopt(tracked, now, mono_s)
@@ -217,7 +219,6 @@ class Fleet:
         tracked.pending_read_count = tracked.read_count
         if state.instance == tracked.target.instance and state.oom_kills is not None:
             tracked.seen_kills = state.oom_kills
-        self._watching.load(tracked, now, mono_s)
 
     def _recall(self, tick: Tick) -> None:
         """Fill the memory of targets that we see for the first time with what the store kept."""

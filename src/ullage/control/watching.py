@@ -17,6 +17,7 @@ from ullage.core.service import (
     LimitDecision,
     ServeSettings,
     ServiceOom,
+    TargetState,
     Watch,
 )
 from ullage.core.telemetry import Attribution
@@ -50,9 +51,9 @@ class Watching:
         quarantine = self._quarantines.get(workload_key)
         return quarantine is not None and tick.mono_s < quarantine.until_s
 
-    def load(self, tracked: Tracked, now: datetime, mono_s: float) -> None:
+    def load(self, state: TargetState, now: datetime, mono_s: float) -> None:
         """Take over what a state remembers from before a restart."""
-        state, settings = tracked.state, self._settings
+        settings = self._settings
         left_s = remaining_s(state.quarantine_until_at, now, settings.quarantine_at_most)
         if left_s > 0:
             key = state.workload_key
