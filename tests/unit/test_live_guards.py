@@ -81,7 +81,7 @@ def test_nothing_forbids_this_cut() -> None:
 
 
 def test_bounds_come_last() -> None:
-    assert [name for name, _ in GUARDS][0] == "S21"
+    assert next(name for name, _ in GUARDS) == "S21"
     assert [name for name, _ in GUARDS][-1] == "S4 bounds"
 
 

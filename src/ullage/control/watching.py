@@ -124,6 +124,7 @@ class Watching:
                 tracked,
                 decision_id=watch.decision_id,
                 verdict=verdict,
+                watched_s=round(self._watched_s(tracked, tick), 3),
                 has_psi=bool(tracked.reading and tracked.reading.psi_full_avg10_ratio is not None),
             )
         ]
@@ -136,6 +137,10 @@ class Watching:
             self._forgive(tracked.spec.workload_key, tick)
             return rows
         return [*rows, *self._quarantine(tracked, tick)]
+
+    def _watched_s(self, tracked: Tracked, tick: Tick) -> float:
+        """Return for how long it was watched, by the clock that does not jump."""
+        return tick.mono_s - tracked.watch_until_s + self._settings.watch.total_seconds()
 
     def _forgive(self, workload_key: str, tick: Tick) -> None:
         if not self.is_quarantined(workload_key, tick):
