@@ -400,7 +400,7 @@ class Controller:
             was_broken = tick.mono_s < tracked.broken_until_s
             name = type(error).__name__
             self.counts.broken[name] += 1
-            tracked.broken_until_s = tick.mono_s + self._settings.decide_interval.total_seconds()
+            tracked.broken_until_s = tick.mono_s + self._settings.broken_hold.total_seconds()
             tracked.hold_codes = (GuardCode.QUARANTINED,)
             if tick.has_lease and not was_broken:
                 words = f"{name}: {error}"[:200]

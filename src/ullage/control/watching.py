@@ -17,6 +17,7 @@ from ullage.core.service import (
     LimitDecision,
     ServeSettings,
     ServiceOom,
+    TargetState,
     Watch,
 )
 from ullage.core.telemetry import Attribution
@@ -50,9 +51,9 @@ class Watching:
         quarantine = self._quarantines.get(workload_key)
         return quarantine is not None and tick.mono_s < quarantine.until_s
 
-    def load(self, tracked: Tracked, now: datetime, mono_s: float) -> None:
+    def load(self, state: TargetState, now: datetime, mono_s: float) -> None:
         """Take over what a state remembers from before a restart."""
-        state, settings = tracked.state, self._settings
+        settings = self._settings
         left_s = remaining_s(state.quarantine_until_at, now, settings.quarantine_at_most)
         if left_s > 0:
             key = state.workload_key
@@ -123,6 +124,7 @@ class Watching:
                 tracked,
                 decision_id=watch.decision_id,
                 verdict=verdict,
+                watched_s=round(self._watched_s(tracked, tick), 3),
                 has_psi=bool(tracked.reading and tracked.reading.psi_full_avg10_ratio is not None),
             )
         ]
@@ -135,6 +137,10 @@ class Watching:
             self._forgive(tracked.spec.workload_key, tick)
             return rows
         return [*rows, *self._quarantine(tracked, tick)]
+
+    def _watched_s(self, tracked: Tracked, tick: Tick) -> float:
+        """Return for how long it was watched, by the clock that does not jump."""
+        return tick.mono_s - tracked.watch_until_s + self._settings.watch.total_seconds()
 
     def _forgive(self, workload_key: str, tick: Tick) -> None:
         if not self.is_quarantined(workload_key, tick):

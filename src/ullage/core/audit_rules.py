@@ -39,6 +39,8 @@ NOT_VISIBLE: Mapping[str, str] = {
 """Invariants that rows cannot prove, and why. The others are judged below."""
 
 _RESTORE_WITHIN = timedelta(seconds=60)
+_DRIFT = timedelta(minutes=5)
+"""So far the wall clock may have crept, by steps too small to be a jump, within a day's span."""
 
 
 @dataclass(slots=True)
@@ -130,6 +132,8 @@ class History:
         for target in self._targets.values():
             # Who begins anew looks at the world before anything else; its rows follow.
             target.harmed_at = None
+            if target.watch_until is not None:
+                target.watch_until = at + self._settings.watch  # watched anew in full
         yield from ()
 
     def _jump(self, _: _Target, at: datetime, body: Mapping[str, Any]) -> Iterator[_Said]:
@@ -192,7 +196,7 @@ class History:
         if inputs["mode"] != str(UpdateMode.IN_PLACE) and body["policy"] != "undo":
             yield "s21", "a change of a workload that did not opt in"
         is_rescue = body["policy"] in ("rescue", "watch", "undo")
-        if t.hands_off_until is not None and at < t.hands_off_until and not is_rescue:
+        if t.hands_off_until is not None and at < t.hands_off_until - _DRIFT and not is_rescue:
             yield "s8", "a change within the hands-off window after somebody else's edit"
         if int(body["tick"]) <= self._observe_until_tick and not is_rescue:
             yield self._observe_rule, "a change in a tick that may only observe"
@@ -243,7 +247,7 @@ class History:
         if t.watch_until is not None:
             yield "s11", "a second cut while one is being watched"
         until = self._quarantines.get(t.workload_key)
-        if until is not None and at < until:
+        if until is not None and at < until - _DRIFT:
             yield "s11", "a cut of a workload in quarantine"
         if self._breaker_open or self._ours_since_row:
             yield "s12", "a cut while the breaker is, or should be, open"
@@ -346,7 +350,7 @@ class History:
             self._ours_since_row = len(lately)
 
     def _watch_ended(self, t: _Target, at: datetime, body: Mapping[str, Any]) -> Iterator[_Said]:
-        is_early = t.watch_until is not None and at < t.watch_until - timedelta(seconds=1)
+        is_early = float(body["watched_s"]) < self._settings.watch.total_seconds() - 1
         if body["verdict"] == "calm" and is_early:
             yield "s11", "a watch ended calmly before its time"
         if t.harmed_at is not None and at - t.harmed_at > _RESTORE_WITHIN:

@@ -6,6 +6,7 @@ file spells them (config).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -71,6 +72,8 @@ class ServeSettings:
     breaker_cohort_ratio: float = 0.01
     """... or on this share of the acting targets open the breaker."""
 
+    broken_hold: timedelta = timedelta(minutes=10)
+    """A workload for which something raised is not decided about for so long."""
     policy_at_most: timedelta = timedelta(seconds=1)
     """S14: an answer that took longer is not used."""
     fallback_ratio: float = 1.15
@@ -104,5 +107,6 @@ def live_floor_bytes(
     room_bytes = min(
         settings.live_floor_room_bytes, int(limit_bytes * settings.live_floor_room_ratio)
     )
-    scaled_bytes = -int(-need_bytes * settings.live_floor_ratio // 1)
+    # 2000 x 1.1 is a hair above 2200 in floats: that hair is not a byte.
+    scaled_bytes = math.ceil(round(need_bytes * settings.live_floor_ratio, 2))
     return max(scaled_bytes, need_bytes + room_bytes, floor_bytes)
