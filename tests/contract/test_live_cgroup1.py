@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.real,
     pytest.mark.skipif(PARENT is None, reason=f"no cgroup v1 to write to: {WHY_NOT}"),
 ]
-NO_FLOOR = ServeSettings(live_floor_ratio=0.0, live_floor_room_bytes=0)
+NO_FLOOR = ServeSettings(live_floor_ratio=0.0, live_floor_room_bytes=-1000 * MIB)
 """For tests of what the kernel itself refuses."""
 
 

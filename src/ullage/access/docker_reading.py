@@ -133,7 +133,7 @@ class ContainerCgroups:
     def read(self, place: Place) -> Held | None:
         """Return what the cgroup says, None where it is gone or another one."""
         try:
-            with place.tree.open(place.path) as folder:
+            with place.tree.open_to_read(place.path) as folder:
                 if folder.instance != place.inode:
                     return None
                 return _held2(folder) if place.is_v2 else _held1(folder)

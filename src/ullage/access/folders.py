@@ -136,7 +136,13 @@ class CgroupTree:
 
         VanishedError if there is none (any more); PermanentError if it may not be touched.
         """
-        names = self._checked(path)
+        return self._open(path, _checked(path, self._own()))
+
+    def open_to_read(self, path: str) -> Folder:
+        """Return the same for somebody who only reads: no harm, so no look at who we are."""
+        return self._open(path, _checked(path, None))
+
+    def _open(self, path: str, names: list[str]) -> Folder:
         fd = -1
         try:
             fd = os.open(self.point, _FOLDER & ~os.O_NOFOLLOW)
@@ -167,25 +173,31 @@ class CgroupTree:
             fd = os.open(self.point, _FOLDER & ~os.O_NOFOLLOW)
         except OSError as error:
             raise cannot_read(self.point, error) from error
-        return sorted(path for path in set(_walk(fd, "", pattern)) if self._is_allowed(path))
+        own = self._own()
+        return sorted(path for path in set(_walk(fd, "", pattern)) if _is_allowed(path, own))
 
-    def _is_allowed(self, path: str) -> bool:
-        try:
-            self._checked(path)
-        except PermanentError:
-            return False
-        return True
+    def _own(self) -> str | None:
+        return self.shown(self._own_path())
 
-    def _checked(self, path: str) -> list[str]:
-        names = path.split("/")[1:]
-        if not path.startswith("/") or any(name in ("", ".", "..") for name in names):
-            raise PermanentError(f"cgroup {path[:200]!a}: not a path of a cgroup below the root")
-        if "\0" in path or "\n" in path:
-            raise PermanentError(f"cgroup {path[:200]!a}: not a name that a cgroup can have")
-        own = self.shown(self._own_path())
-        if own is not None and f"{own}/".startswith(f"{path}/"):
-            raise PermanentError(f"cgroup {path!a} holds Ullage itself: never managed")
-        return names
+
+def _is_allowed(path: str, own: str | None) -> bool:
+    try:
+        _checked(path, own)
+    except PermanentError:
+        return False
+    return True
+
+
+def _checked(path: str, own: str | None) -> list[str]:
+    """Return the names of a path that may be opened; own: where this process is, if it matters."""
+    names = path.split("/")[1:]
+    if not path.startswith("/") or any(name in ("", ".", "..") for name in names):
+        raise PermanentError(f"cgroup {path[:200]!a}: not a path of a cgroup below the root")
+    if "\0" in path or "\n" in path:
+        raise PermanentError(f"cgroup {path[:200]!a}: not a name that a cgroup can have")
+    if own is not None and f"{own}/".startswith(f"{path}/"):
+        raise PermanentError(f"cgroup {path!a} holds Ullage itself: never managed")
+    return names
 
 
 def _walk(fd: int, path: str, pattern: tuple[str, ...]) -> Iterator[str]:

@@ -28,7 +28,7 @@ class CgroupFinder:
         found = []
         for path in paths:
             try:
-                with self._tree.open(path) as folder:
+                with self._tree.open_to_read(path) as folder:
                     instance = folder.instance
             except PermanentError:
                 continue  # gone since it was listed

@@ -123,7 +123,7 @@ class LiveCgroup1Source:
         self._epoll.close()
 
     def _open(self, target: LiveTarget) -> Folder:
-        folder = self._tree.open(target.target_id.partition(":")[2])
+        folder = self._tree.open_to_read(target.target_id.partition(":")[2])
         if folder.instance != target.instance:
             with folder:
                 raise VanishedError(f"cgroup {folder.path!a} is another one now")
@@ -260,7 +260,7 @@ class _Levels:
         """Return an eventfd with all levels registered (this is what takes long)."""
         fd = -1
         try:
-            with self._tree.open(target_id.partition(":")[2]) as folder:
+            with self._tree.open_to_read(target_id.partition(":")[2]) as folder:
                 fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
                 for ratio in LEVEL_RATIOS:
                     subscribe(folder, fd, "memory.usage_in_bytes", str(int(limit_bytes * ratio)))

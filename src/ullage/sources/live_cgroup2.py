@@ -121,7 +121,7 @@ class LiveCgroup2Source:
             self._fd = -1
 
     def _open(self, target: LiveTarget) -> Folder:
-        folder = self._tree.open(target.target_id.partition(":")[2])
+        folder = self._tree.open_to_read(target.target_id.partition(":")[2])
         if folder.instance != target.instance:
             with folder:
                 raise VanishedError(f"cgroup {folder.path!a} is another one now")
