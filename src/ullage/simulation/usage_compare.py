@@ -26,6 +26,10 @@ from ullage.simulation.usage_file import UsageTrace
 from ullage.simulation.work_pool import Progress, WorkPool
 
 OURS = "ullage"
+GUARDED = "ullage-guarded"
+"""Ours as the live loop lets it act: the answers after the guards."""
+PRICED = (OURS, GUARDED)
+"""Policies that are told the price of an OOM kill."""
 LEAST_HOURS = 10.0
 PRICES_HOURS = (0.5, 2.0, 10.0, 50.0)
 DECIDE_EVERY_S = (1800.0, 3600.0)
@@ -131,7 +135,7 @@ def compare_usage(
         for at, world in enumerate(worlds)
         for price in prices_hours
         for policy_id in policy_ids
-        for key in (price if policy_id == OURS else 0.0,)
+        for key in (price if policy_id in PRICED else 0.0,)
     ]
 
 
@@ -148,7 +152,7 @@ def _replays(
             if policy_id == ORACLE:
                 yield policy_id, 0.0, number, at, replay_oracle(trace, world)
                 continue
-            for price in prices_hours if policy_id == OURS else (0.0,):
+            for price in prices_hours if policy_id in PRICED else (0.0,):
                 outcome = replay_usage(trace, make_policy(policy_id, price), world)
                 yield policy_id, price, number, at, outcome
 
