@@ -139,13 +139,12 @@ class UllageServicePolicy:
         lifted: bool,
     ) -> _Choice | None:
         step_s = history.peak_interval_s
-        at_s = history.peak_at_s
-        has_ended = at_s + step_s <= asked_s
-        ended = peak_grid(at_s[has_ended], peaks[has_ended], step_s)
-        if len(ended) < 2 or not np.isfinite(peaks).all() or not peaks.max() > 0:
+        grid = peak_grid(history.peak_at_s, peaks, step_s)
+        is_running = len(grid) > 0 and float(history.peak_at_s[-1]) + step_s > asked_s
+        ended = grid.without_last() if is_running else grid
+        if len(ended) < 2 or not grid.peaks.max() > 0:
             return None
         scores = self._scores(question, ended, lifted=lifted)
-        grid = peak_grid(at_s, peaks, step_s)
         ref = float(grid.peaks.max())
         costs = scores.costs(price_hours=self._price(question), ref=ref, prior=self._prior)
         if not np.isfinite(costs).all():
