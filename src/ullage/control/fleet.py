@@ -47,6 +47,7 @@ class Fleet:
         self._tracked: dict[str, Tracked] = {}
         self._states: dict[str, TargetState] = {}
         self._lacks_past = False
+        self._open: set[str] = set()
 
     def all(self) -> list[Tracked]:
         """Return all targets, in the order of their ids."""
@@ -89,7 +90,7 @@ class Fleet:
             for target in listed:
                 found.setdefault(target.target_id, []).append((spec, target))
         self._track(found, tick)
-        gone = self._drop_missing(found, failed)
+        gone = self._drop_missing(found, failed) + self._never_seen_again(found, failed, tick)
         if self._lacks_past:
             self._recall(tick)
         for kind, source in self._parts.sources.items():
@@ -150,12 +151,44 @@ class Fleet:
                 self._histories.release(tracked.row)
         return gone
 
+    def _never_seen_again(
+        self, found: dict[str, list[tuple[ServiceSpec, LiveTarget]]], failed: set[str], tick: Tick
+    ) -> list[Tracked]:
+        """Return targets that an earlier tenure left with open accounts, and that are gone."""
+        gone = []
+        for target_id in sorted(self._open):
+            state = self._states[target_id]
+            spec = next((s for s in self._specs if s.workload_key == state.workload_key), None)
+            if spec is not None and spec.workload_key in failed:
+                continue  # nothing is known: asked again in the next tick
+            self._open.discard(target_id)
+            if spec is None or target_id in found or target_id in self._tracked:
+                continue
+            kind, instance = spec.kind, state.instance
+            target = LiveTarget(
+                target_id=target_id,
+                workload_key=spec.workload_key,
+                instance=instance,
+                kind=kind,
+                mode=spec.mode,
+            )
+            tracked = self._begin(spec, target, tick)
+            self._tracked.pop(target_id)
+            self._histories.release(tracked.row)
+            gone.append(tracked)
+        return gone
+
     # -- what an earlier tenure left -------------------------------------------------------------
 
     def load(self, now: datetime, mono_s: float) -> None:
         """Take the stored states over, and release parked tasks at once (S17)."""
         self._states = {state.target_id: state for state in self._parts.store.states()}
         self._lacks_past = True
+        self._open = {
+            state.target_id
+            for state in self._states.values()
+            if state.watch is not None or state.pending is not None
+        }
         for state in self._states.values():
             if state.is_parked:
                 self._release(state)
@@ -174,9 +207,8 @@ class Fleet:
         state, settings = self._states[tracked.target.target_id], self._settings
         hands_off_s = remaining_s(state.hands_off_until_at, now, settings.hands_off)
         tracked.hands_off_until_s = mono_s + hands_off_s
-        watch = state.watch
-        watch_s = remaining_s(watch.until_at if watch else None, now, settings.watch)
-        tracked.watch_until_s = mono_s + watch_s
+        # Watched anew in full: what the clock did meanwhile nobody knows.
+        tracked.watch_until_s = mono_s + settings.watch.total_seconds()
         envelope = state.envelope
         until_at = envelope.until_at if envelope else None
         tracked.envelope_until_s = mono_s + remaining_s(until_at, now, settings.envelope_span)

@@ -130,6 +130,8 @@ class History:
         for target in self._targets.values():
             # Who begins anew looks at the world before anything else; its rows follow.
             target.harmed_at = None
+            if target.watch_until is not None:
+                target.watch_until = at + self._settings.watch  # watched anew in full
         yield from ()
 
     def _jump(self, _: _Target, at: datetime, body: Mapping[str, Any]) -> Iterator[_Said]:
