@@ -104,7 +104,7 @@ def _largest(peaks: Floats, first: int, width: int) -> Floats:
     if width >= len(peaks):
         return np.maximum.accumulate(peaks)[first - 1 :]
     if first == len(peaks):
-        return peaks[-width:].max(keepdims=True)
+        return np.array([peaks[-width:].max()])
     low = max(0, first - width)
     part = np.concatenate((np.zeros(max(0, width - first)), peaks[low:]))
     return np.asarray(sliding_window_view(part, width).max(axis=1), float)
