@@ -18,7 +18,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -107,7 +106,7 @@ def _largest(peaks: Floats, first: int, width: int) -> Floats:
         return np.array([peaks[-width:].max()])
     low = max(0, first - width)
     part = np.concatenate((np.zeros(max(0, width - first)), peaks[low:]))
-    return np.asarray(sliding_window_view(part, width).max(axis=1), float)
+    return np.asarray(np.lib.stride_tricks.sliding_window_view(part, width).max(axis=1), float)
 
 
 def _percentile(peaks: Floats, first: int, width: int, level: float) -> Floats:
@@ -125,11 +124,11 @@ def _percentile(peaks: Floats, first: int, width: int, level: float) -> Floats:
     if first < width:  # short rows, filled up with what is sorted behind everything
         rows = np.arange(first, min(width, n + 1))
         part = np.concatenate((np.full(width - first, np.inf), peaks[: rows[-1]]))
-        ordered = np.sort(sliding_window_view(part, width), axis=1)
+        ordered = np.sort(np.lib.stride_tricks.sliding_window_view(part, width), axis=1)
         found.append(ordered[np.arange(len(rows)), np.ceil(level * rows).astype(np.int64) - 1])
     if begin <= n:
         at = math.ceil(level * width) - 1
-        windows = sliding_window_view(peaks[begin - width :], width)
+        windows = np.lib.stride_tricks.sliding_window_view(peaks[begin - width :], width)
         found.append(np.partition(windows, at, axis=1)[:, at])
     return np.concatenate(found)
 

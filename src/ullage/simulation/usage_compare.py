@@ -1,8 +1,8 @@
 """All policies on all instances of a usage file: outcomes, and the figures made of them.
 
 Figures, per policy and price: slack (GB-hours above the need), OOM kills per 1,000 instance-hours,
-changes per hour, and the cost = slack + price x OOM kills, each in hours of the instance's
-first-day peak, summed over instances. Not here: how one instance is replayed (usage_backtest).
+changes per hour, and the cost = slack + OOM kills x price x the instance's first-day peak, in
+GB-hours, summed over instances. Not here: how one instance is replayed (usage_backtest).
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class Cell:
     outcomes: tuple[UsageOutcome, ...]
 
     @property
-    def cost_hours(self) -> float:
-        """Slack and OOM kills at their price, in peak-hours."""
-        return sum(each.cost_peak_hours(self.price_hours) for each in self.outcomes)
+    def cost_gbh(self) -> float:
+        """Slack and OOM kills at their price."""
+        return sum(each.cost_gbh(self.price_hours) for each in self.outcomes)
 
     def figures(self) -> dict[str, object]:
         """Return the figures as plain values for JSON and tables."""
@@ -68,7 +68,7 @@ class Cell:
             "ooms_count": ooms,
             "ooms_per_1000_hours": 1000 * ooms / hours if hours else None,
             "changes_per_hour": changes / hours if hours else None,
-            "cost_peak_hours": self.cost_hours,
+            "cost_gbh": self.cost_gbh,
         }
 
 
@@ -162,10 +162,10 @@ def against_ours(cells: Sequence[Cell]) -> Mapping[str, float]:
 
     Without the cells where one of them costs nothing; empty where ours is not among them.
     """
-    ours = {(c.price_hours, c.decide_every_s): c.cost_hours for c in cells if c.policy == OURS}
+    ours = {(c.price_hours, c.decide_every_s): c.cost_gbh for c in cells if c.policy == OURS}
     ratios: dict[str, list[float]] = {}
     for cell in cells:
         mine = ours.get((cell.price_hours, cell.decide_every_s))
-        if mine and cell.cost_hours > 0:
-            ratios.setdefault(cell.policy, []).append(mine / cell.cost_hours)
+        if mine and cell.cost_gbh > 0:
+            ratios.setdefault(cell.policy, []).append(mine / cell.cost_gbh)
     return {policy: float(np.exp(np.mean(np.log(found)))) for policy, found in ratios.items()}
