@@ -32,13 +32,13 @@ from ullage.simulation.usage_prior import prior_of
 
 
 def replayed(
-    name: str, files: dict[str, list[UsageTrace]], worlds: list[UsageWorld], jobs: int
+    name: str, files: dict[str, list[UsageTrace]], worlds: list[UsageWorld], jobs: int, every: int
 ) -> list[Cell]:
     """Return the cells of one file, our prior from all others."""
     others = [traces for other, traces in files.items() if other != name]
     prior = prior_of(others, worlds[0], provenance=f"all but {name}") if others else None
     return compare_usage(
-        files[name],
+        files[name][::every],
         bootstrap.usage_policy_ids(),
         make_policy=partial(bootstrap.usage_policy, prior=prior),
         worlds=worlds,
@@ -59,7 +59,7 @@ def print_file(name: str, cells: list[Cell], ratios: dict[str, list[float]]) -> 
         texts = []
         for column in columns:
             cell, ours = found[policy, *column], found["ullage", *column]
-            ratio = ours.cost_hours / cell.cost_hours
+            ratio = ours.cost_gbh / cell.cost_gbh
             ratios.setdefault(policy, []).append(ratio)
             ooms = cell.figures()["ooms_per_1000_hours"]
             texts.append(f"{ratio:.2f} ({ooms:.1f})")
@@ -72,6 +72,7 @@ def main() -> None:
     parser.add_argument("names", nargs="+", help="files of the folder, without .parquet")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--every", type=int, default=1, help="only every n-th instance")
     arguments = parser.parse_args()
     worlds = [UsageWorld(decide_every_s=step) for step in DECIDE_EVERY_S]
     files = {
@@ -80,7 +81,8 @@ def main() -> None:
     }
     ratios: dict[str, list[float]] = {}
     for name in files:
-        print_file(name, replayed(name, files, worlds, arguments.jobs), ratios)
+        cells = replayed(name, files, worlds, arguments.jobs, arguments.every)
+        print_file(name, cells, ratios)
     print("\n| policy | our cost / its cost, geometric mean | at prices 0.5 and 2 | at 10 and 50 |")
     print("| --- | ---: | ---: | ---: |")
     cheap = np.tile([True, True, False, False], len(files) * len(DECIDE_EVERY_S))

@@ -241,21 +241,23 @@ def usage_policy(
     `ullage` is what `service_policy` gives, with another prior where there is one.
     Raises ConfigError for an unknown one.
     """
-    if policy_id == "ullage":
+    if policy_id in ("ullage", "ullage-guarded"):
         from ullage.policies.services import UllageServicePolicy
+        from ullage.simulation.usage_guarded import GuardedServicePolicy
 
-        return UllageServicePolicy(price_hours=price_hours, prior=prior)
+        ours = UllageServicePolicy(price_hours=price_hours, prior=prior)
+        return ours if policy_id == "ullage" else GuardedServicePolicy(ours, policy_id=policy_id)
     from ullage.peers.services import make_service_peer
 
     return make_service_peer(policy_id)
 
 
 def usage_policy_ids() -> tuple[str, ...]:
-    """Return all that can be compared on services: `ullage`, every peer, and the oracle."""
+    """Return all that can be compared on services: ours (also guarded), peers, the oracle."""
     from ullage.peers.services import SERVICE_PEER_IDS
     from ullage.simulation.usage_backtest import ORACLE
 
-    return ("ullage", *SERVICE_PEER_IDS, ORACLE)
+    return ("ullage", "ullage-guarded", *SERVICE_PEER_IDS, ORACLE)
 
 
 def worker_policy() -> RunPolicy:

@@ -29,6 +29,7 @@ def test_the_command_gets_the_plan(cli: Cli, launcher: list[str]) -> None:
     labels = dict(word[9:].split("=") for word in words if word.startswith("--labels="))
     assert labels["ullage-workload"] == "orders"
     assert "ullage plan for orders (python, europe-west1)" in done.err
+    assert "prices in 'europe-west1' are not known here" in done.err
     listed = json.loads(cli("get", "runs", "beam/orders", "-o", "json").stdout)
     assert len(listed) == 1
     assert done.result["workload"].startswith("w-orders-")

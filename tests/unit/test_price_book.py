@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from ullage.config import load_settings
 from ullage.core.errors import ConfigError
 from ullage.core.price_book import PriceBook, dataflow_price_from
+from ullage.core.prices import DATAFLOW
 
 TABLE = """
 [prices.dataflow.europe-west1]
@@ -52,6 +54,15 @@ def test_an_unknown_region_is_an_error_that_names_the_way_out() -> None:
         PriceBook().dataflow_in("\x1b[31m")
     with pytest.raises(ConfigError, match="n2 in us-central1"):
         PriceBook().machine_in("us-central1", "c4")
+
+
+def test_shapes_are_compared_by_known_prices_and_it_is_said_whose() -> None:
+    own = replace(DATAFLOW, region="europe-west1", batch_vcpu_hour_usd=0.07)
+    assert PriceBook().with_dataflow(own).dataflow_to_compare("europe-west1") == (own, "")
+    price, words = PriceBook().dataflow_to_compare("europe-west1")
+    assert price is DATAFLOW
+    assert "'europe-west1' are not known here" in words
+    assert "us-central1" in words
 
 
 def test_a_region_is_added_by_the_file(tmp_path: Path) -> None:

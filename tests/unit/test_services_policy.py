@@ -52,6 +52,29 @@ def test_thin_history_holds(peaks: list[float], readings: int) -> None:
     assert answer.step is ModelStep.KEEP
 
 
+@pytest.mark.parametrize(
+    ("group_mib", "limit_mib", "expected_mib"),
+    [
+        ([100, 100, 110, 200], 150, 295),  # 200 + (200 - 105)
+        ([100, 100], 100, 120),
+        ([100, 100], 130, None),  # a bound never cuts
+        ([500], 100, None),  # one says nothing about the others
+        ([], 100, None),
+    ],
+)
+def test_a_new_replica_gets_what_the_hottest_of_its_group_may_need(
+    group_mib: list[int], limit_mib: int, expected_mib: int | None
+) -> None:
+    history = target_history([50.0 * MIB])
+    question = replace(
+        service_question(history, limit_bytes=limit_mib * MIB),
+        group_needs_bytes=tuple(each * MIB for each in group_mib),
+    )
+    answer = UllageServicePolicy().recommend(history, question)
+    assert answer.wanted_bytes == (None if expected_mib is None else expected_mib * MIB)
+    assert answer.direction is (Direction.HOLD if expected_mib is None else Direction.GROW)
+
+
 def test_direction_follows_the_limit() -> None:
     history = target_history([1000.0 * MIB] * 100)
 

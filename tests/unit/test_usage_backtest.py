@@ -64,7 +64,7 @@ def test_slack_and_use_of_a_quiet_service() -> None:
     assert outcome.slack_gbh == pytest.approx(7 * 2 * GIB / 1e9)
     assert outcome.used_gbh == pytest.approx(7 * GIB / 1e9)
     assert (outcome.ooms_count, outcome.changes_count) == (0, 0)
-    assert outcome.cost_peak_hours(10.0) == pytest.approx(14.0)
+    assert outcome.cost_gbh(10.0) == pytest.approx(14 * GIB / 1e9)
 
 
 def test_one_oom_for_a_rise_and_growth_until_the_next_decision() -> None:

@@ -84,7 +84,7 @@ def size_job(
     try:
         ports = bootstrap.launch_ports(store)
         rules = PlanRules(failure_budget_ratio=settings.failure_budget_ratio)
-        plan = plan_launch(job, ports, rules)
+        plan = plan_launch(job, ports, rules, book=settings.price_book)
         if own.ullage_plan:
             print(plan_text(plan), end="", flush=True)  # noqa: T201 - what was asked for
             raise SystemExit(0)

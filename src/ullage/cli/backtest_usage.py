@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from ullage import __version__, bootstrap
-from ullage.cli.backtest_options import STDOUT, choose_policies, usable_cpus
+from ullage.cli.backtest_options import STDOUT, check_outputs, choose_policies, usable_cpus
 from ullage.cli.progress_bar import progress_bar
 from ullage.cli.reading import is_on_terminal, put, say
 from ullage.core.errors import ConfigError
@@ -29,6 +29,7 @@ class UsageWork:
     def __init__(
         self, *, policy: str, prices: str, minutes: str, json_file: Path | None, jobs: int | None
     ) -> None:
+        check_outputs(json_file=json_file)
         known = bootstrap.usage_policy_ids()
         self._policy_ids, _ = choose_policies(policy, known)
         for policy_id in self._policy_ids:

@@ -77,7 +77,8 @@ def size_launch(
         store = bootstrap.open_store(settings, read_only=not is_sent)
     try:
         ports = bootstrap.launch_ports(store)
-        plan = plan_launch(job, ports, PlanRules(failure_budget_ratio=budget_ratio))
+        rules = PlanRules(failure_budget_ratio=budget_ratio)
+        plan = plan_launch(job, ports, rules, book=settings.price_book)
         if is_sent:
             record_launch(plan, ports)
     finally:

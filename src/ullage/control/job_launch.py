@@ -16,6 +16,7 @@ from ullage.core.beam_key import PREFIX
 from ullage.core.ids import make_run_id
 from ullage.core.launch import LaunchedJob, WorkerPlan
 from ullage.core.ports import Clock, RunPolicy
+from ullage.core.price_book import PriceBook
 from ullage.core.view import history_of
 from ullage.core.workload import ControlKind, Features, Outcome, Run, Workload
 from ullage.policies.workers import PlanRules, plan_worker
@@ -31,10 +32,13 @@ class LaunchPorts:
     entropy: Callable[[int], bytes]
 
 
-def plan_launch(job: LaunchedJob, ports: LaunchPorts, rules: PlanRules) -> WorkerPlan:
+def plan_launch(
+    job: LaunchedJob, ports: LaunchPorts, rules: PlanRules, *, book: PriceBook
+) -> WorkerPlan:
     """Return the worker that `job` should get by its history; nothing is recorded.
 
     Without history other Beam workloads are looked at: they can raise a default, no more.
+    Where `book` does not know the job's region, the plan's notes say what stands in.
 
     Raises ConfigError for a launch that the service would refuse.
     """
@@ -46,14 +50,17 @@ def plan_launch(job: LaunchedJob, ports: LaunchPorts, rules: PlanRules) -> Worke
             others = ports.store.runs(limit=HISTORY_RUNS)
             beam = [run for run in others if run.workload.key.startswith(PREFIX)]
             related = history_of(beam, at=now) if beam else None
-    return plan_worker(
+    prices, stand_in = book.dataflow_to_compare(job.region)
+    plan = plan_worker(
         job,
         history=history,
         related=related,
         policy=ports.policy,
         asked_at=now,
+        prices=prices,
         rules=rules,
     )
+    return replace(plan, notes=(*plan.notes, stand_in)) if stand_in else plan
 
 
 def record_launch(plan: WorkerPlan, ports: LaunchPorts) -> Run | None:

@@ -54,6 +54,24 @@ class PriceBook:
             raise ConfigError(_unknown("Dataflow", region, self.dataflow))
         return price
 
+    def dataflow_to_compare(self, region: str) -> tuple[DataflowPrice, str]:
+        """Return what shapes are compared by in `region`, and what stands in, in words or "".
+
+        For a choice, not for a bill: where `region` is not in the book those of us-central1 stand
+        in, and the words say so. Between regions memory and vCPUs differ by much the same factor.
+
+        >>> PriceBook().dataflow_to_compare("us-central1")[1]
+        ''
+        """
+        price = self.dataflow.get(region)
+        if price is not None:
+            return price, ""
+        return DATAFLOW, (
+            f"Dataflow's prices in {region[:40]!a} are not known here: shapes are compared by "
+            f"those of {DATAFLOW.region}, and the USD are theirs. docs/cost.md says how to add "
+            "a region."
+        )
+
     def machine_in(self, region: str, family: str) -> MachinePrice:
         """Return what a machine family costs in `region`; ConfigError where that is not known."""
         price = self.machines.get((region, family.lower()))

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock
@@ -113,7 +113,7 @@ class Demo:
 
 
 _RUNNING: set[subprocess.Popen[str]] = set()
-"""What an interruption ends: the terminal's Ctrl-C reaches it anyway, a supervisor's does not."""
+"""What ends with the demonstration, also where it is interrupted or one run fails."""
 
 Tell = Callable[[JobRun], None]
 
@@ -163,11 +163,15 @@ def _side_by_side(
     with ThreadPoolExecutor(LANES) as pool:
         futures = [pool.submit(work, job) for job in jobs]
         try:
+            ended, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            for future in ended:
+                future.result()
             return [run for future in futures for run in future.result()]
         except BaseException:
             stop.set()
+            # Not SIGINT: a pipeline whose worker is gone may wait for ever on its way out.
             for process in tuple(_RUNNING):
-                process.send_signal(signal.SIGINT)
+                process.send_signal(signal.SIGTERM)
             raise
 
 

@@ -141,5 +141,5 @@ def _open(owner: MetricsPage, host: str, port: int) -> _Server:
     except OSError as error:
         raise ConfigError(
             f"the metrics page cannot listen on {host}:{port} ({error.strerror or error}): "
-            "set serve.metrics.listen to a free port, or to \"\" for none"
+            'set serve.metrics.listen to a free port, or to "" for none'
         ) from error

@@ -115,6 +115,7 @@ class Poster(StatusSink):
 
     def __init__(self, sink: Sink, *, now: Callable[[], datetime]) -> None:
         self.counts: Counter[str] = Counter()
+        self.name = sink.name
         self._sink = sink
         self._now = now
         self._wanted: tuple[Alert, ...] = ()

@@ -40,7 +40,7 @@ def usage_table(cells: Sequence[Cell]) -> Table:
 
     ours_over_policy_ratio: our cost / the policy's, below 1 = ours is cheaper.
     """
-    ours = {(c.price_hours, c.decide_every_s): c.cost_hours for c in cells if c.policy == "ullage"}
+    ours = {(c.price_hours, c.decide_every_s): c.cost_gbh for c in cells if c.policy == "ullage"}
     return Table(
         columns=(
             "policy",
@@ -50,7 +50,7 @@ def usage_table(cells: Sequence[Cell]) -> Table:
             "slack_gbh",
             "ooms_per_1000_hours",
             "changes_per_hour",
-            "cost_peak_hours",
+            "cost_gbh",
             "ours_over_policy_ratio",
         ),
         rows=tuple(_row(cell, ours.get((cell.price_hours, cell.decide_every_s))) for cell in cells),
@@ -65,7 +65,7 @@ def _row(cell: Cell, ours: float | None) -> dict[str, str]:
         value = figures[name]
         return figure_text(value if isinstance(value, int | float) else None)
 
-    ratio = ours / cell.cost_hours if ours is not None and cell.cost_hours > 0 else None
+    ratio = ours / cell.cost_gbh if ours is not None and cell.cost_gbh > 0 else None
     return {
         "policy": cell.policy,
         "decide_every_minutes": f"{cell.decide_every_s / 60:g}",
@@ -74,6 +74,6 @@ def _row(cell: Cell, ours: float | None) -> dict[str, str]:
         "slack_gbh": text("slack_gbh"),
         "ooms_per_1000_hours": text("ooms_per_1000_hours"),
         "changes_per_hour": text("changes_per_hour"),
-        "cost_peak_hours": text("cost_peak_hours"),
+        "cost_gbh": text("cost_gbh"),
         "ours_over_policy_ratio": figure_text(ratio),
     }

@@ -18,7 +18,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -51,6 +50,15 @@ class PeakGrid:
 
     def __len__(self) -> int:
         return len(self.peaks)
+
+    def without_last(self) -> PeakGrid:
+        """Return all intervals but the latest."""
+        return PeakGrid(
+            peaks=self.peaks[:-1],
+            is_seen=self.is_seen[:-1],
+            number=self.number[:-1],
+            interval_s=self.interval_s,
+        )
 
 
 def peak_grid(at_s: Floats, peaks: Floats, interval_s: float) -> PeakGrid:
@@ -94,9 +102,11 @@ def _largest(peaks: Floats, first: int, width: int) -> Floats:
     """Return for rows first..n the largest of the `width` peaks before each; first >= 1."""
     if width >= len(peaks):
         return np.maximum.accumulate(peaks)[first - 1 :]
+    if first == len(peaks):
+        return np.array([peaks[-width:].max()])
     low = max(0, first - width)
     part = np.concatenate((np.zeros(max(0, width - first)), peaks[low:]))
-    return np.asarray(sliding_window_view(part, width).max(axis=1), float)
+    return np.asarray(np.lib.stride_tricks.sliding_window_view(part, width).max(axis=1), float)
 
 
 def _percentile(peaks: Floats, first: int, width: int, level: float) -> Floats:
@@ -105,17 +115,22 @@ def _percentile(peaks: Floats, first: int, width: int, level: float) -> Floats:
     The smallest of them at or below which at least `level` of them lie.
     """
     n = len(peaks)
-    short = [
-        float(np.partition(peaks[:k], at)[at])
-        for k in range(first, min(width, n + 1))
-        for at in (math.ceil(level * k) - 1,)
-    ]
+    if first == n:
+        latest = peaks[-width:]
+        at = math.ceil(level * len(latest)) - 1
+        return np.array([np.partition(latest, at)[at]])
     begin = max(first, width)
-    if begin > n:
-        return np.array(short)
-    at = math.ceil(level * width) - 1
-    windows = sliding_window_view(peaks[begin - width :], width)
-    return np.concatenate((short, np.partition(windows, at, axis=1)[:, at]))
+    found = []
+    if first < width:  # short rows, filled up with what is sorted behind everything
+        rows = np.arange(first, min(width, n + 1))
+        part = np.concatenate((np.full(width - first, np.inf), peaks[: rows[-1]]))
+        ordered = np.sort(np.lib.stride_tricks.sliding_window_view(part, width), axis=1)
+        found.append(ordered[np.arange(len(rows)), np.ceil(level * rows).astype(np.int64) - 1])
+    if begin <= n:
+        at = math.ceil(level * width) - 1
+        windows = np.lib.stride_tricks.sliding_window_view(peaks[begin - width :], width)
+        found.append(np.partition(windows, at, axis=1)[:, at])
+    return np.concatenate(found)
 
 
 def _fading(peaks: Floats, first: int, half_life_count: float) -> Floats:

@@ -26,6 +26,7 @@ from ullage.core.service import (
 )
 from ullage.core.units import format_bytes
 from ullage.policies.service_bases import HOUR_S, PeakGrid, base_rows, peak_grid
+from ullage.policies.service_groups import replica_bound
 from ullage.policies.service_prior import shipped_prior
 from ullage.policies.service_rules import (
     OOM_GROWTH_RATIO,
@@ -105,7 +106,7 @@ class UllageServicePolicy:
         asked_s = question.asked_at.timestamp()
         history = _known_by(history, asked_s)
         if not _has_evidence(history, asked_s):
-            return _held(question, "thin_history", "less than 3 h or 100 readings are known")
+            return _new_replica(question)
         choice = self._cheapest(history, question, asked_s)
         if choice is None or not _is_sound(choice.wanted, question):
             return self._fallback(history, question, asked_s)
@@ -139,13 +140,12 @@ class UllageServicePolicy:
         lifted: bool,
     ) -> _Choice | None:
         step_s = history.peak_interval_s
-        at_s = history.peak_at_s
-        has_ended = at_s + step_s <= asked_s
-        ended = peak_grid(at_s[has_ended], peaks[has_ended], step_s)
-        if len(ended) < 2 or not np.isfinite(peaks).all() or not peaks.max() > 0:
+        grid = peak_grid(history.peak_at_s, peaks, step_s)
+        is_running = len(grid) > 0 and float(history.peak_at_s[-1]) + step_s > asked_s
+        ended = grid.without_last() if is_running else grid
+        if len(ended) < 2 or not grid.peaks.max() > 0:
             return None
         scores = self._scores(question, ended, lifted=lifted)
-        grid = peak_grid(at_s, peaks, step_s)
         ref = float(grid.peaks.max())
         costs = scores.costs(price_hours=self._price(question), ref=ref, prior=self._prior)
         if not np.isfinite(costs).all():
@@ -203,6 +203,16 @@ class UllageServicePolicy:
             words = "the model's answer made no sense: largest need seen x 1.15"
             return _proposed(question, empirical, "empirical", words, ModelStep.EMPIRICAL)
         return _held(question, "keep", "nothing that is known makes sense: the limit stays")
+
+
+def _new_replica(question: ServiceQuestion) -> LimitProposal:
+    """Hold; but grow to what the other members of the group may need where that is more."""
+    bound = replica_bound(question.group_needs_bytes)
+    limit_bytes = question.limit_bytes
+    if bound is None or limit_bytes is None or bound <= limit_bytes:
+        return _held(question, "thin_history", "less than 3 h or 100 readings are known")
+    words = "too little of its own is known: what the hottest of its group may need"
+    return _proposed(question, bound, "group", words, ModelStep.EMPIRICAL)
 
 
 def _has_evidence(history: TargetHistory, asked_s: float) -> bool:

@@ -58,10 +58,10 @@ class UsageOutcome:
     decisions_count: int
     first_day_peak_bytes: int
 
-    def cost_peak_hours(self, price_hours: float) -> float:
-        """Return slack and OOM kills at their price, in hours of the first day's peak."""
-        slack = self.slack_gbh * 1e9 / self.first_day_peak_bytes
-        return slack + price_hours * self.ooms_count
+    def cost_gbh(self, price_hours: float) -> float:
+        """Return slack plus OOM kills at their price in hours of the first day's peak."""
+        oom_gbh = price_hours * self.first_day_peak_bytes / 1e9
+        return self.slack_gbh + oom_gbh * self.ooms_count
 
 
 def decision_moments(trace: UsageTrace, world: UsageWorld) -> Floats:

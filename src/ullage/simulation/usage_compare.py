@@ -1,8 +1,8 @@
 """All policies on all instances of a usage file: outcomes, and the figures made of them.
 
 Figures, per policy and price: slack (GB-hours above the need), OOM kills per 1,000 instance-hours,
-changes per hour, and the cost = slack + price x OOM kills, each in hours of the instance's
-first-day peak, summed over instances. Not here: how one instance is replayed (usage_backtest).
+changes per hour, and the cost = slack + OOM kills x price x the instance's first-day peak, in
+GB-hours, summed over instances. Not here: how one instance is replayed (usage_backtest).
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ from ullage.simulation.usage_file import UsageTrace
 from ullage.simulation.work_pool import Progress, WorkPool
 
 OURS = "ullage"
+GUARDED = "ullage-guarded"
+"""Ours as the live loop lets it act: the answers after the guards."""
+PRICED = (OURS, GUARDED)
+"""Policies that are told the price of an OOM kill."""
 LEAST_HOURS = 10.0
 PRICES_HOURS = (0.5, 2.0, 10.0, 50.0)
 DECIDE_EVERY_S = (1800.0, 3600.0)
@@ -44,9 +48,9 @@ class Cell:
     outcomes: tuple[UsageOutcome, ...]
 
     @property
-    def cost_hours(self) -> float:
-        """Slack and OOM kills at their price, in peak-hours."""
-        return sum(each.cost_peak_hours(self.price_hours) for each in self.outcomes)
+    def cost_gbh(self) -> float:
+        """Slack and OOM kills at their price."""
+        return sum(each.cost_gbh(self.price_hours) for each in self.outcomes)
 
     def figures(self) -> dict[str, object]:
         """Return the figures as plain values for JSON and tables."""
@@ -64,7 +68,7 @@ class Cell:
             "ooms_count": ooms,
             "ooms_per_1000_hours": 1000 * ooms / hours if hours else None,
             "changes_per_hour": changes / hours if hours else None,
-            "cost_peak_hours": self.cost_hours,
+            "cost_gbh": self.cost_gbh,
         }
 
 
@@ -131,7 +135,7 @@ def compare_usage(
         for at, world in enumerate(worlds)
         for price in prices_hours
         for policy_id in policy_ids
-        for key in (price if policy_id == OURS else 0.0,)
+        for key in (price if policy_id in PRICED else 0.0,)
     ]
 
 
@@ -148,7 +152,7 @@ def _replays(
             if policy_id == ORACLE:
                 yield policy_id, 0.0, number, at, replay_oracle(trace, world)
                 continue
-            for price in prices_hours if policy_id == OURS else (0.0,):
+            for price in prices_hours if policy_id in PRICED else (0.0,):
                 outcome = replay_usage(trace, make_policy(policy_id, price), world)
                 yield policy_id, price, number, at, outcome
 
@@ -158,10 +162,10 @@ def against_ours(cells: Sequence[Cell]) -> Mapping[str, float]:
 
     Without the cells where one of them costs nothing; empty where ours is not among them.
     """
-    ours = {(c.price_hours, c.decide_every_s): c.cost_hours for c in cells if c.policy == OURS}
+    ours = {(c.price_hours, c.decide_every_s): c.cost_gbh for c in cells if c.policy == OURS}
     ratios: dict[str, list[float]] = {}
     for cell in cells:
         mine = ours.get((cell.price_hours, cell.decide_every_s))
-        if mine and cell.cost_hours > 0:
-            ratios.setdefault(cell.policy, []).append(mine / cell.cost_hours)
+        if mine and cell.cost_gbh > 0:
+            ratios.setdefault(cell.policy, []).append(mine / cell.cost_gbh)
     return {policy: float(np.exp(np.mean(np.log(found)))) for policy, found in ratios.items()}

@@ -29,11 +29,11 @@ def target_history(
     shift_s: moves all times. readings: recent samples at the end, all at the last peak.
     """
     began_s = BEGAN_AT.timestamp() + shift_s
-    at_s = began_s + interval_s * np.arange(len(peaks))
+    at_s = np.asarray(began_s + interval_s * np.arange(len(peaks)), float)
     end_s = began_s + interval_s * len(peaks)
     latest = peaks[-1] if len(peaks) else 0.0
     return TargetHistory(
-        at_s=end_s - np.arange(readings, 0, -1) * 1.0,
+        at_s=np.asarray(end_s - np.arange(readings, 0, -1), float),
         need_bytes=np.full(readings, latest).astype(np.int64),
         limit_bytes=np.full(readings, -1),
         peak_at_s=at_s,
@@ -78,6 +78,6 @@ def usage_trace(
     return UsageTrace(
         name=name,
         workload="w",
-        at_s=began_s + step_s * np.arange(len(need_bytes)),
+        at_s=np.asarray(began_s + step_s * np.arange(len(need_bytes)), float),
         need_bytes=np.array(need_bytes, float).astype(np.int64),
     )
