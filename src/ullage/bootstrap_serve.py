@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     )
     from ullage.serve_config import ServeConfig
     from ullage.stores.ledger import HostLedger
-    from ullage.stores.service import SqliteServiceStore
+    from ullage.stores.service import SqliteServiceStore as SqliteServiceStore
 
 
 @dataclass(slots=True)
@@ -297,6 +297,36 @@ def open_daemon(
     except BaseException:
         closing.close()
         raise
+
+
+def make_one_pass(
+    settings: Settings, config: ServeConfig, store: SqliteServiceStore, number: int
+) -> tuple[str, ...] | None:
+    """Obey an intent in this process where no daemon can; None where one holds the lease.
+
+    The lease is taken, the same controller makes one pass, and the lease is given back.
+    """
+    from ullage.control.daemon import obey
+    from ullage.control.reconcile import Controller
+
+    specs = SpecBook(lambda: config.specs, config.specs)
+    _look_for_services(store, specs)
+    made = adapters(config, specs)
+    owner = owner_name()
+    parts = serve_parts(settings, config, store, made, owner=owner)
+    controller = Controller(parts, specs.all(), config.settings, owner=owner)
+    now = parts.clock.now()
+    try:
+        if not controller.keep_lease(now):
+            return None
+        [asked] = [one for one in store.intents() if one.number == number]
+        result = obey(asked, controller, parts, store, now)
+        store.answer(number, result, parts.clock.now())
+        controller.stop(parts.clock.now())
+    finally:
+        for source in made.sources.values():
+            source.close()
+    return result
 
 
 def _look_for_services(store: SqliteServiceStore, specs: SpecBook) -> tuple[ServiceSpec, ...]:

@@ -84,7 +84,7 @@ class Undoing:
             return "it had no limit then: take the present one away yourself, Ullage cannot"
         if now_bytes == wanted_bytes:
             return f"{format_bytes(wanted_bytes)}, as it was"
-        if tracked.state.pending is not None:
+        if _is_open(tracked):
             return "an earlier change is not settled yet: ask again in a minute"
         is_cut = now_bytes is None or wanted_bytes < now_bytes
         view = self._deciding.collector.view(tracked, tick)
@@ -119,6 +119,10 @@ class Undoing:
             return f"{format_bytes(now_bytes)} -> {format_bytes(outcome.limit_bytes)}"
         tracked.hold_codes = (GuardCode.REFUSED,)
         return f"{outcome.result}: {outcome.words}" if outcome.words else str(outcome.result)
+
+
+def _is_open(tracked: Tracked) -> bool:
+    return tracked.state.pending is not None
 
 
 def _as_ordered(state: TargetState, *, is_cut: bool) -> TargetState:

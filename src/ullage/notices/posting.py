@@ -141,11 +141,7 @@ class Poster(StatusSink):
         self._thread.join(timeout=PATIENCE_S + 1)
 
     def _work(self) -> None:
-        while True:
-            with self._wake:
-                if self._is_closed:
-                    return
-                wanted = self._wanted
+        while (wanted := self._next()) is not None:
             is_sent = self._post(wanted)
             with self._wake:
                 if self._is_closed:
@@ -156,6 +152,10 @@ class Poster(StatusSink):
                 elif wanted == self._wanted:
                     self._wait_s = FIRST_WAIT_S
                     self._wake.wait(REPEAT_S if self._sink.is_repeating and wanted else None)
+
+    def _next(self) -> tuple[Alert, ...] | None:
+        with self._wake:
+            return None if self._is_closed else self._wanted
 
     def _post(self, wanted: tuple[Alert, ...]) -> bool:
         """Send what has changed (or all again); say whether nothing is left to be sent."""
