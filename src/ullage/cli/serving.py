@@ -11,9 +11,9 @@ from ullage.cli.reading import EXIT_USAGE, fail
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from ullage.bootstrap_serve import SqliteServiceStore
     from ullage.config import Settings
     from ullage.serve_config import ServeConfig
-    from ullage.bootstrap_serve import SqliteServiceStore
 
 EXIT_FINDINGS = 3
 EXIT_REFUSED = 4

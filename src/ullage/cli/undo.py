@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from ullage.core.intents import Intent
     from ullage.bootstrap_serve import SqliteServiceStore
+    from ullage.core.intents import Intent
 
 WAIT_S = 60.0
 """How long the command waits for a daemon to obey."""
