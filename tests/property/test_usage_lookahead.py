@@ -36,7 +36,7 @@ class Listening:
 def test_a_decision_rests_on_what_was_known(seed: int, policy_id: str, price: float) -> None:
     draw = np.random.default_rng(seed)
     need = draw.lognormal(20, 0.3, 12 * 60 + 1)
-    cut = int(draw.integers(4 * 60, 11 * 60))
+    cut = 30 * int(draw.integers(8, 22)) + 1  # the sample after one at a moment of a decision
     changed = need.copy()
     changed[cut:] = draw.lognormal(21, 1.0, len(need) - cut)
     answers = []
@@ -48,7 +48,7 @@ def test_a_decision_rests_on_what_was_known(seed: int, policy_id: str, price: fl
         replay_usage(usage_trace(needs.tolist()), listening, UsageWorld())
         answers.append(listening.answers)
     before = [answer for answer in answers[0] if answer[0] < cut * 60.0]
-    assert before
+    assert before[-1][0] == (cut - 1) * 60.0
     assert answers[1][: len(before)] == before
 
 

@@ -50,8 +50,8 @@ def test_base_by_hand(name: str, peaks: list[float], expected: float) -> None:
 
 
 def test_no_base_is_below_the_latest_peak() -> None:
-    rows = base_rows(np.array([1.0, 1.0, 5.0]), STEP_S, first=3)
-    assert rows.min() == 5.0
+    peaks = np.array([1.0] * 60 + [5.0])  # 1 is the 95th percentile of the day
+    assert base_rows(peaks, STEP_S, first=61).min() == 5.0
 
 
 def test_all_rows_at_once_are_the_rows_one_by_one() -> None:

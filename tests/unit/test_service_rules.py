@@ -79,6 +79,12 @@ def test_sums_that_go_on_are_the_sums_from_scratch() -> None:
     assert running.number == scratch.number
 
 
+def test_no_rule_is_charged_below_the_floor() -> None:
+    scores = scored(no_scores(), grid([100.0, 110.0]), floor=200.0)
+    assert scores.ooms.max() == 0.0
+    np.testing.assert_allclose(scores.reserved, 100.0)  # 200 for half an hour
+
+
 def test_prior_counts_as_its_hours() -> None:
     prior = RulePrior(
         reserved=np.full(RULES_COUNT, 0.5), ooms=np.full(RULES_COUNT, 0.1), hours=6.0, provenance=""

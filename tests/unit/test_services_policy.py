@@ -88,7 +88,11 @@ def test_direction_follows_the_limit() -> None:
 
 
 def test_never_below_what_is_needed_now_nor_above_the_ceiling() -> None:
-    assert wanted([100.0 * MIB] * 100, need_bytes=900 * MIB) >= 900 * MIB
+    history = target_history([100.0 * MIB] * 100)
+    answer = UllageServicePolicy().recommend(
+        history, service_question(history, need_bytes=900 * MIB)
+    )
+    assert (answer.wanted_bytes, answer.step) == (900 * MIB, ModelStep.MODEL)
     assert wanted([1000.0 * MIB] * 100, ceiling_bytes=1010 * MIB) <= 1010 * MIB
 
 
@@ -100,6 +104,32 @@ def test_a_steady_answer_says_its_rule_and_its_evidence() -> None:
     assert "cheapest of its rules" in answer.evidence
     assert answer.policy == "ullage"
     assert answer.evidence_bytes == 7
+
+
+def test_an_oom_lifts_the_peak_of_its_interval_to_what_it_took_at_least() -> None:
+    """The latest peak counts as 1.2 x 2000 MiB, and no rule is below the latest peak."""
+    assert wanted([1000.0 * MIB] * 100, ooms=[(99.5, 2000 * MIB)]) >= 2400 * MIB
+
+
+def test_of_the_rules_near_the_cheapest_the_one_that_moves_least() -> None:
+    costs = np.array([100.0, 100.5, 102.0])
+    limits = np.array([10.0, 20.0, 30.0])
+    assert services._nearest(costs, limits, None) == 0
+    assert services._nearest(costs, limits, 30) == 1
+    assert services._nearest(costs, limits, 9) == 0
+
+
+def test_sums_of_another_past_or_floor_are_not_gone_on_with() -> None:
+    spiky, calm = target_history([100.0, 900.0] * 50), target_history([100.0] * 100)
+    policy, new = UllageServicePolicy(), UllageServicePolicy()
+    question = service_question(calm)
+    policy.recommend(spiky, question)
+    for asked in (question, replace(question, floor_bytes=500)):
+        policy.recommend(calm, asked)
+        new.recommend(calm, asked)
+        kept = [each._sums[asked.target_id, False].scores for each in (policy, new)]
+        np.testing.assert_array_equal(kept[0].reserved, kept[1].reserved)
+    assert kept[0].reserved.min() == pytest.approx(500 * kept[0].hours)
 
 
 def test_more_ooms_than_announced_is_an_alarm() -> None:

@@ -95,6 +95,26 @@ def test_samples_within_the_delay_belong_to_one_kill_and_old_limit_holds_till_th
     assert replay_usage(trace, Fixed(int(1.5 * GIB)), slow).ooms_count == 1
 
 
+def test_a_new_limit_comes_after_the_delay() -> None:
+    """A cut decided at 3.5 h: the sample 5 s later still has the old limit, the one after not."""
+    need = [GIB] * (10 * 720 + 1)  # 5 s
+    at = int(3.5 * 720)
+    need[at + 1] = need[at + 2] = 2 * GIB
+
+    class Cuts(Fixed):
+        def recommend(self, history: TargetHistory, question: ServiceQuestion) -> LimitProposal:
+            self.wanted_bytes = int((3 if question.limit_bytes is None else 1.5) * GIB)
+            return super().recommend(history, question)
+
+    trace = usage_trace(need, step_s=5.0)
+    assert replay_usage(trace, Cuts(None), UsageWorld(actuation_delay_s=60.0)).ooms_count == 0
+    late = replay_usage(trace, Cuts(None), UsageWorld(actuation_delay_s=10.0))
+    assert late.ooms_count == 1
+    policy = Cuts(None)
+    replay_usage(trace, policy, UsageWorld(actuation_delay_s=10.0))
+    assert policy.seen[2][0].oom_at_s.tolist() == [(at + 2) * 5.0]
+
+
 def test_a_hold_keeps_the_limit_and_the_floor_holds_for_all() -> None:
     trace = usage_trace([MIB] * (10 * HOURS + 1))
     held = replay_usage(trace, Fixed(None), UsageWorld())

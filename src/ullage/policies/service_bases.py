@@ -150,11 +150,22 @@ def _seasonal(peaks: Floats, first: int, period_s: float, periods: int, step_s: 
     0 where no earlier period is known.
     """
     period, room = _count(period_s, step_s), _count(SEASON_ROOM_S, step_s)
-    around = np.arange(-room, room + 1)
-    back = (around[None, :] - period * np.arange(1, periods + 1)[:, None]).ravel()
-    places = np.arange(first, len(peaks) + 1)[:, None] + back[None, :]
-    known = (places >= 0) & (places < np.arange(first, len(peaks) + 1)[:, None])
-    return np.asarray(np.where(known, peaks[np.where(known, places, 0)], 0.0).max(axis=1), float)
+    rows = len(peaks) + 1 - first
+    if rows == 1:
+        around = np.arange(-room, min(room, period - 1) + 1)
+        places = (first + around - period * np.arange(1, periods + 1)[:, None]).ravel()
+        return np.array([peaks[places[places >= 0]].max(initial=0.0)])
+    best = np.zeros(rows)
+    for back in range(period, period * periods + 1, period):
+        for offset in range(-room, min(room, back - 1) + 1):
+            begin = first - back + offset  # row k reads peaks[k - back + offset], before k
+            skipped = max(0, -begin)
+            if skipped < rows:
+                read = peaks[begin + skipped : begin + rows]
+                best[skipped : skipped + len(read)] = np.maximum(
+                    best[skipped : skipped + len(read)], read
+                )
+    return best
 
 
 BaseColumn = Callable[[Floats, int, float], Floats]

@@ -131,15 +131,18 @@ def scored(scores: RuleScores, grid: PeakGrid, *, floor: float = 0.0) -> RuleSco
     decay = 0.5 ** (grid.interval_s / HALF_LIFE_S)
     hours = grid.interval_s / 3600
     rows = base_rows(grid.peaks[:-1], grid.interval_s, first=first)
-    limits = np.maximum(rule_limits(rows), floor)
     peaks = grid.peaks[first:, None]
     weights = np.where(grid.is_seen[first:], decay ** np.arange(n - first)[::-1], 0.0)
-    failed = peaks > limits
-    held = np.where(failed, (limits + OOM_GROWTH_RATIO * peaks) / 2, limits)
+    held, failed = np.zeros((len(BASES), len(MARGINS))), np.zeros((len(BASES), len(MARGINS)))
+    for at, margin in enumerate(MARGINS):  # one margin at a time stays in the processor's cache
+        limits = np.maximum(rows * margin, floor)
+        is_failed = peaks > limits
+        held[:, at] = weights @ np.where(is_failed, (limits + OOM_GROWTH_RATIO * peaks) / 2, limits)
+        failed[:, at] = weights @ is_failed
     passed = decay ** (int(grid.number[-1]) + 1 - max(scores.number, int(grid.number[0]) + 1))
     return RuleScores(
-        reserved=scores.reserved * passed + (weights * hours) @ held,
-        ooms=scores.ooms * passed + weights @ failed,
+        reserved=scores.reserved * passed + hours * held.ravel(),
+        ooms=scores.ooms * passed + failed.ravel(),
         hours=scores.hours * passed + float(weights.sum()) * hours,
         number=int(grid.number[-1]) + 1,
     )
