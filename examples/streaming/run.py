@@ -41,6 +41,9 @@ gap_window = "{history}"
 peak_interval = "{peak}"
 small_step_ratio = 0.03
 
+[serve.policy]
+hour = "{hour}"
+
 [serve.metrics]
 listen = ""
 
@@ -68,15 +71,31 @@ PACES = {
         240,
         60,
         5,
-        {"sample": "500ms", "decide": "2s", "watch": "4s", "history": "20s", "peak": "5s"},
+        {
+            "sample": "200ms",
+            "decide": "1s",
+            "watch": "2s",
+            "history": "20s",
+            "peak": "2s",
+            "hour": "4s",
+        },
     ),
     True: Pace(
-        30,
-        12,
+        40,
+        10,
         2,
-        {"sample": "200ms", "decide": "500ms", "watch": "1s", "history": "6s", "peak": "2s"},
+        {
+            "sample": "100ms",
+            "decide": "200ms",
+            "watch": "500ms",
+            "history": "8s",
+            "peak": "1s",
+            "hour": "2s",
+        },
     ),
 }
+"""The policy's hour is so short that a wave of the load is some of its hours."""
+
 LOW_MIB, HIGH_MIB, FIRST_LIMIT_MIB = 60, 260, 1024
 
 

@@ -237,8 +237,9 @@ def serve_parts(
 ) -> ServeParts:
     """Return the controller's ports."""
     from ullage.control.tracked import ServeParts
+    from ullage.policies.scaled_time import ScaledTime
 
-    policies: list[ServicePolicy] = [service_policy(), service_policy()]
+    policies: list[ServicePolicy] = [ScaledTime(service_policy(), config.policy_hour)]
     return ServeParts(
         clock=SystemClock(),
         finders=made.finders,

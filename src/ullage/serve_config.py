@@ -83,6 +83,8 @@ class ServeConfig:
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     notices: NoticeSettings = field(default_factory=NoticeSettings)
     docker_socket: str = "/var/run/docker.sock"
+    policy_hour: timedelta = timedelta(hours=1)
+    """What the policy takes for an hour: its windows, of two hours to five weeks, go with it."""
     journal_kept: timedelta = timedelta(days=400)
     """Whole months of the journal that ended before are dropped."""
     warnings: tuple[str, ...] = ()
@@ -366,6 +368,10 @@ def _docker(value: object, name: str) -> dict[str, object]:
     return _table({"socket": ("docker_socket", _absolute)}, value, name)
 
 
+def _policy(value: object, name: str) -> dict[str, object]:
+    return _table({"hour": ("policy_hour", parse_span)}, value, name)
+
+
 def _journal(value: object, name: str) -> dict[str, object]:
     return _table({"keep": ("journal_kept", parse_span)}, value, name)
 
@@ -393,6 +399,7 @@ _PARTS: Mapping[str, Callable[[object, str], dict[str, object]]] = {
     "notices": _notices,
     "docker": _docker,
     "journal": _journal,
+    "policy": _policy,
 }
 _METRICS: Mapping[str, tuple[str, Callable[[object, str], object]]] = {
     "listen": ("listen", _listen),
