@@ -25,6 +25,8 @@ if TYPE_CHECKING:
         RunPolicy,
         Sandbox,
     )
+    from ullage.core.service_ports import ServicePolicy
+    from ullage.policies.service_rules import RulePrior
     from ullage.stores.ledger import HostLedger
     from ullage.stores.state import SqliteStateStore
 
@@ -221,6 +223,41 @@ def run_policy() -> RunPolicy:
     from ullage.policies.runs import UllageRunPolicy
 
     return UllageRunPolicy()
+
+
+def service_policy() -> ServicePolicy:
+    """Return the policy that decides long-running workloads."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from ullage.policies.services import UllageServicePolicy
+
+    return UllageServicePolicy()
+
+
+def usage_policy(
+    policy_id: str, price_hours: float, *, prior: RulePrior | None = None
+) -> ServicePolicy:
+    """Return the policy that a backtest of services calls `policy_id`, at a price of an OOM kill.
+
+    `ullage` is what `service_policy` gives, with another prior where there is one.
+    Raises ConfigError for an unknown one.
+    """
+    if policy_id in ("ullage", "ullage-guarded"):
+        from ullage.policies.services import UllageServicePolicy
+        from ullage.simulation.usage_guarded import GuardedServicePolicy
+
+        ours = UllageServicePolicy(price_hours=price_hours, prior=prior)
+        return ours if policy_id == "ullage" else GuardedServicePolicy(ours, policy_id=policy_id)
+    from ullage.peers.services import make_service_peer
+
+    return make_service_peer(policy_id)
+
+
+def usage_policy_ids() -> tuple[str, ...]:
+    """Return all that can be compared on services: ours (also guarded), peers, the oracle."""
+    from ullage.peers.services import SERVICE_PEER_IDS
+    from ullage.simulation.usage_backtest import ORACLE
+
+    return ("ullage", "ullage-guarded", *SERVICE_PEER_IDS, ORACLE)
 
 
 def worker_policy() -> RunPolicy:

@@ -35,7 +35,7 @@ UNIT_SUFFIXES = (
 """How the name of a number ends: its unit, after an underscore."""
 
 DIMENSIONLESS = {
-    "number": "ordinal of an attempt, a migration, a signal",
+    "number": "ordinal of an attempt, a migration, a signal, a record of the journal",
     "attempt": "ordinal of an attempt",
     "attempts_left": "a count, by its plural",
     "retries": "a count, by its plural",
@@ -43,6 +43,9 @@ DIMENSIONLESS = {
     "oom_kills": "a count, by its plural",
     "raises": "a count, by its plural",
     "waits": "a count, by its plural",
+    "quarantines": "a count, by its plural",
+    "breaker_ooms": "a count, by its plural",
+    "token": "a fencing token: only its order means something",
     "runs_used": "a count",
     "months": "a count, by its plural",
     "unreadable": "a count of files",

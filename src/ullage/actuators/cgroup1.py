@@ -11,21 +11,22 @@ import errno
 import os
 from collections.abc import Iterator
 
+from ullage.access import cgroup1 as files
+from ullage.access.folders import Folder, open_made
 from ullage.core.errors import PermanentError
 from ullage.core.workload import ControlKind
 
-_UNLIMITED_BYTES = 1 << 60
 NAME_PREFIX = "ullage-r-"
 """How the names of a run's cgroups begin: `ullage-` and the run id."""
 
 
 def find_parent() -> tuple[str | None, str]:
     """Return (directory in which cgroups can be made, "") or (None, the reason why not)."""
-    mount = _memory_mount()
+    mount = files.memory_mount()
     if mount is None:
         return None, "no cgroup v1 memory controller is mounted"
     root, mount_point = mount
-    own = _own_path()
+    own = files.own_path()
     if own is None:
         return None, "this process is in no cgroup v1 memory cgroup"
     inside = own[len(root) :] if root != "/" and own.startswith(root) else own
@@ -55,10 +56,17 @@ def enclosing_limit_bytes(path: str) -> int | None:
 def _enclosing_limits(path: str) -> Iterator[tuple[str, int]]:
     """Yield (cgroup, its limit) from `path` upwards, where it has one that is not ours."""
     while os.path.exists(f"{path}/memory.limit_in_bytes"):
-        limit_bytes = int(_read(path, "memory.limit_in_bytes"))
-        if limit_bytes < _UNLIMITED_BYTES and not os.path.basename(path).startswith(NAME_PREFIX):
+        with open_made(path) as folder:
+            limit_bytes = files.limit_of(folder)
+        if limit_bytes is not None and not os.path.basename(path).startswith(NAME_PREFIX):
             yield path, limit_bytes
         path = os.path.dirname(path)
+
+
+def _kept_bytes(path: str) -> int:
+    """Return what the cgroup uses and cannot drop."""
+    with open_made(path) as folder:
+        return files.usage_and_need(folder)[1]
 
 
 class Cgroup1Sandbox:
@@ -78,14 +86,16 @@ class Cgroup1Sandbox:
         """Make the cgroup. PermanentError if the kernel refuses."""
         try:
             os.mkdir(self.path, 0o755)
-            # Anonymous memory must not hide in swap: need would look smaller than it is.
-            self._write("memory.swappiness", "0")
+            with open_made(self.path) as folder:
+                # Anonymous memory must not hide in swap: need would look smaller than it is.
+                folder.write("memory.swappiness", "0")
         except OSError as error:
             raise PermanentError(f"cgroup {self.path} cannot be made: {error.strerror}") from error
 
     def enter(self) -> None:
         """Move the calling process in (used between fork and exec: charges do not move)."""
-        self._write("cgroup.procs", "0")
+        with open_made(self.path) as folder:
+            folder.write("cgroup.procs", "0")
 
     def set_limit(self, limit_bytes: int) -> int:
         """Set the limit and return what the kernel made of it (whole pages).
@@ -93,14 +103,8 @@ class Cgroup1Sandbox:
         PermanentError: the limit is below what is in use (EBUSY), or the cgroup is gone.
         """
         try:
-            swap_limit_bytes = int(
-                _read(self.path, "memory.memsw.limit_in_bytes") or _UNLIMITED_BYTES
-            )
-            if swap_limit_bytes < limit_bytes:
-                # memory + swap may never be limited below memory alone (EINVAL).
-                self._write("memory.memsw.limit_in_bytes", str(limit_bytes))
-            self._write("memory.limit_in_bytes", str(limit_bytes))
-            return int(_read(self.path, "memory.limit_in_bytes"))
+            with open_made(self.path) as folder:
+                return files.set_limit(folder, limit_bytes)
         except OSError as error:
             if error.errno == errno.EBUSY:
                 raise PermanentError(
@@ -111,7 +115,8 @@ class Cgroup1Sandbox:
     def set_parking(self, is_parking: bool) -> None:
         """True: tasks wait at the limit. False: the kernel's OOM killer decides."""
         try:
-            self._write("memory.oom_control", "1" if is_parking else "0")
+            with open_made(self.path) as folder:
+                files.set_parking(folder, is_parking)
         except OSError as error:
             raise PermanentError(f"cgroup {self.path}: {error.strerror}") from error
 
@@ -120,7 +125,8 @@ class Cgroup1Sandbox:
         pids: list[int] = []
         for folder, _, _ in os.walk(self.path):
             try:
-                pids.extend(int(word) for word in _read(folder, "cgroup.procs").split())
+                with open_made(folder) as opened:
+                    pids.extend(_pids(opened))
             except FileNotFoundError:
                 continue  # removed between listing and reading
         return pids
@@ -137,56 +143,6 @@ class Cgroup1Sandbox:
             raise PermanentError(f"cgroup {self.path} stays: {error.strerror}") from error
         return True
 
-    def _write(self, name: str, text: str) -> None:
-        # One unbuffered write: the kernel parses each write call as a whole command.
-        fd = os.open(f"{self.path}/{name}", os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(fd, text.encode())
-        finally:
-            os.close(fd)
 
-
-def _read(path: str, name: str) -> str:
-    try:
-        fd = os.open(f"{path}/{name}", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        if name.startswith("memory.memsw."):
-            return ""  # kernels without swap accounting
-        raise
-    try:
-        return os.read(fd, 1 << 20).decode()
-    finally:
-        os.close(fd)
-
-
-def _kept_bytes(path: str) -> int:
-    stat = dict(line.split(" ", 1) for line in _read(path, "memory.stat").splitlines())
-    cache_bytes = int(stat.get("total_inactive_file", 0)) + int(stat.get("total_active_file", 0))
-    return max(0, int(_read(path, "memory.usage_in_bytes")) - cache_bytes)
-
-
-def _memory_mount() -> tuple[str, str] | None:
-    """Return (root of the mount inside the hierarchy, mount point) from mountinfo(5)."""
-    try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
-            for line in lines:
-                before, _, after = line.partition(" - ")
-                kind, _, options = after.split(" ", 2)
-                if kind == "cgroup" and "memory" in options.strip().split(","):
-                    fields = before.split()
-                    return fields[3], fields[4]
-    except OSError:
-        return None  # no /proc: no cgroups either
-    return None
-
-
-def _own_path() -> str | None:
-    try:
-        with open("/proc/self/cgroup", encoding="utf-8", errors="surrogateescape") as lines:
-            for line in lines:
-                _, controllers, path = line.rstrip("\n").split(":", 2)
-                if "memory" in controllers.split(","):
-                    return path
-    except OSError:
-        return None
-    return None
+def _pids(folder: Folder) -> list[int]:
+    return [int(word) for word in folder.read("cgroup.procs").split()]

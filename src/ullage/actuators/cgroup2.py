@@ -15,6 +15,8 @@ import errno
 import os
 from collections.abc import Iterator
 
+from ullage.access import cgroup2 as files
+from ullage.access.folders import open_made
 from ullage.core.errors import PermanentError
 from ullage.core.units import MIB
 from ullage.core.workload import ControlKind
@@ -36,10 +38,10 @@ def find_parent(proc: str = "/proc") -> tuple[str | None, str]:
     scope with Delegate=yes, a container); the one above, if the own one has no limit that a
     sibling would escape (a login under a delegated user service, root in a session).
     """
-    mount = _mount(proc)
+    mount = files.mount(proc)
     if mount is None:
         return None, "no cgroup v2 is mounted"
-    own = _own_path(proc)
+    own = files.own_path(proc)
     if own is None or own.startswith("/.."):
         return None, "the cgroup v2 of this process is outside of what it may see"
     root, point = mount
@@ -72,7 +74,7 @@ def enclosing_room_bytes(path: str) -> int | None:
 
     As in v1: limit minus what cannot be dropped; cgroups of an outer `ullage run` do not count.
     """
-    rooms = [max(0, limit - kept_bytes(folder)) for folder, limit in _enclosing_limits(path)]
+    rooms = [max(0, limit - _kept_bytes(folder)) for folder, limit in _enclosing_limits(path)]
     return min(rooms, default=None)
 
 
@@ -188,13 +190,8 @@ class Cgroup2Sandbox:
         """Have the kernel drop what it can; PermanentError where usage stays above the limit."""
         was = _words(self.path, "memory.high")
         self._write("memory.high", str(limit_bytes))
-        excess_bytes = self._usage_bytes() - limit_bytes
-        if excess_bytes > 0 and os.path.exists(f"{self.path}/memory.reclaim"):
-            try:
-                self._write("memory.reclaim", str(excess_bytes))
-            except OSError as error:
-                if error.errno != errno.EAGAIN:  # EAGAIN: less than asked could be dropped
-                    raise
+        with open_made(self.path) as folder:
+            files.reclaim(folder, limit_bytes)
         if self._usage_bytes() > limit_bytes:
             self._write("memory.high", " ".join(was))
             raise PermanentError(
@@ -208,12 +205,13 @@ class Cgroup2Sandbox:
         _write(self.path, name, text)
 
 
-def kept_bytes(path: str) -> int:
-    """Return what the cgroup uses and cannot drop: memory.current less the page cache."""
-    words = _words(path, "memory.stat")
-    stat = dict(zip(words[::2], words[1::2], strict=False))
-    cache_bytes = int(stat.get("inactive_file", 0)) + int(stat.get("active_file", 0))
-    return max(0, sum(_numbers(path, "memory.current")) - cache_bytes)
+def _kept_bytes(path: str) -> int:
+    """Return what the cgroup uses and cannot drop; 0 where it cannot be read (any more)."""
+    try:
+        with open_made(path) as folder:
+            return files.usage_and_need(folder)[1]
+    except (OSError, ValueError):
+        return 0
 
 
 def _divide(parent: str) -> None:
@@ -264,34 +262,9 @@ def _words(path: str, name: str) -> list[str]:
 
 
 def _text(path: str, name: str) -> str:
-    try:
-        with open(f"{path}/{name}", encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
-    except OSError:
-        return ""
+    return files.text_of(path, name)
 
 
 def _write(path: str, name: str, text: str) -> None:
-    # One unbuffered write: the kernel parses each write call as a whole command.
-    fd = os.open(f"{path}/{name}", os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, text.encode())
-    finally:
-        os.close(fd)
-
-
-def _mount(proc: str) -> tuple[str, str] | None:
-    """Return (root of the mount inside the hierarchy, mount point) from mountinfo(5)."""
-    for line in _text(f"{proc}/self", "mountinfo").splitlines():
-        before, _, after = line.partition(" - ")
-        fields = before.split()
-        if after.split(" ", 1)[0] == "cgroup2" and len(fields) > 4:
-            return fields[3], fields[4]
-    return None
-
-
-def _own_path(proc: str) -> str | None:
-    for line in _text(f"{proc}/self", "cgroup").splitlines():
-        if line.startswith("0::/"):
-            return line[3:]
-    return None
+    with open_made(path) as folder:
+        folder.write(name, text)

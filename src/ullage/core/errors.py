@@ -5,6 +5,8 @@
     ├── AdapterError       the world outside answered badly
     │   ├── TransientError     back off for `retry_after`, then try again
     │   └── PermanentError     hold and tell somebody
+    │       ├── VanishedError      the target is gone
+    │       └── FencedError        stop writing: somebody else holds the lease
     ├── DataError          quarantine the workload, keep the rest going
     └── InvariantError     a bug of ours
 
@@ -39,6 +41,14 @@ class TransientError(AdapterError):
 
 class PermanentError(AdapterError):
     """Trying again will not help; hold what is there and say so."""
+
+
+class VanishedError(PermanentError):
+    """What was asked about is gone: removed, ended, or another life under the same name."""
+
+
+class FencedError(PermanentError):
+    """A newer holder of the lease writes now; this process must stop acting (S9)."""
 
 
 class DataError(UllageError):

@@ -19,12 +19,13 @@ import os
 import threading
 from queue import SimpleQueue
 
+from ullage.access.cgroup1 import need_of
+from ullage.access.folders import number_after
 from ullage.core.errors import PermanentError
 from ullage.core.telemetry import MemoryReading, PressureState
 
 _WARNING_RATIOS = (0.9, 0.75, 0.5)
 """Shares of the limit at which usage wakes the watcher, the most urgent first."""
-_CACHE_KEYS = (b"\ntotal_inactive_file ", b"\ntotal_active_file ")
 
 
 class Cgroup1Source:
@@ -58,10 +59,9 @@ class Cgroup1Source:
             os.pwrite(self._max_fd, b"0", 0)  # begins again at the present usage
         except OSError as error:
             raise _vanished(error) from error
-        cache_bytes = sum(_value_after(stat, key) for key in _CACHE_KEYS)
         return MemoryReading(
             usage_bytes=usage_bytes,
-            need_bytes=max(0, usage_bytes - cache_bytes),
+            need_bytes=need_of(usage_bytes, stat),
             recent_peak_usage_bytes=peak_bytes,
         )
 
@@ -72,8 +72,8 @@ class Cgroup1Source:
         except OSError as error:
             raise _vanished(error) from error
         return PressureState(
-            is_waiting=_value_after(text, b"\nunder_oom ") > 0,
-            oom_kills=_value_after(text, b"\noom_kill "),
+            is_waiting=number_after(text, b"\nunder_oom ") > 0,
+            oom_kills=number_after(text, b"\noom_kill "),
         )
 
     def expect_limit(self, limit_bytes: int) -> None:
@@ -129,15 +129,6 @@ class Cgroup1Source:
         fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._fds.append(fd)
         return fd
-
-
-def _value_after(text: bytes, key: bytes) -> int:
-    start = text.find(key)
-    if start < 0:
-        return 0
-    start += len(key)
-    end = text.find(b"\n", start)
-    return int(text[start:end] if end >= 0 else text[start:])
 
 
 def _vanished(error: OSError) -> PermanentError:

@@ -12,14 +12,15 @@ import ctypes
 import errno
 import os
 
+from ullage.access.cgroup2 import need_of
+from ullage.access.folders import number_after
 from ullage.core.errors import PermanentError
 from ullage.core.telemetry import MemoryReading, PressureState
 
 _NEAR_RATIO = 0.97
 """Need within 3 % of memory.high counts as there: reclaim keeps usage a little below it."""
-_IN_MODIFY = 0x2
+IN_MODIFY, IN_DELETE_SELF = 0x2, 0x400
 _IN_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC
-_CACHE_KEYS = (b"\ninactive_file ", b"\nactive_file ")
 
 
 class Cgroup2Source:
@@ -64,7 +65,7 @@ class Cgroup2Source:
                 is_waiting = need_bytes >= _NEAR_RATIO * int(high)
         except OSError as error:
             raise _vanished(error) from error
-        return PressureState(is_waiting=is_waiting, oom_kills=_value_after(events, b"\noom_kill "))
+        return PressureState(is_waiting=is_waiting, oom_kills=number_after(events, b"\noom_kill "))
 
     def expect_limit(self, limit_bytes: int) -> None:
         """Nothing to arm: memory.high itself is the warning."""
@@ -80,9 +81,7 @@ class Cgroup2Source:
 
     def _usage_and_need(self) -> tuple[int, int]:
         usage_bytes = int(os.pread(self._usage_fd, 32, 0))
-        stat = b"\n" + os.pread(self._stat_fd, 8192, 0)
-        cache_bytes = sum(_value_after(stat, key) for key in _CACHE_KEYS)
-        return usage_bytes, max(0, usage_bytes - cache_bytes)
+        return usage_bytes, need_of(usage_bytes, os.pread(self._stat_fd, 8192, 0))
 
     def _recent_peak(self, usage_bytes: int) -> int | None:
         """Return the largest usage since the last reading, or None where it is not known.
@@ -115,23 +114,27 @@ class Cgroup2Source:
         return fd, True
 
     def _subscribe(self, file: str) -> tuple[int, ...]:
-        libc = ctypes.CDLL(None, use_errno=True)
-        fd = libc.inotify_init1(_IN_FLAGS)
+        fd = open_inotify()
         if fd < 0:
             return ()  # no descriptor to be had: the timer still reads
         self._fds.append(fd)
-        if libc.inotify_add_watch(fd, os.fsencode(file), _IN_MODIFY) < 0:
-            return ()
-        return (fd,)
+        return (fd,) if watch_file(fd, file) >= 0 else ()
 
 
-def _value_after(text: bytes, key: bytes) -> int:
-    start = text.find(key)
-    if start < 0:
-        return 0
-    start += len(key)
-    end = text.find(b"\n", start)
-    return int(text[start:end] if end >= 0 else text[start:])
+def open_inotify() -> int:
+    """Return a new inotify descriptor, -1 where there is none to be had."""
+    return int(ctypes.CDLL(None, use_errno=True).inotify_init1(_IN_FLAGS))
+
+
+def watch_file(fd: int, file: str, mask: int = IN_MODIFY) -> int:
+    """Return the number of a new watch of `file`, -1 where that is refused."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    return int(libc.inotify_add_watch(fd, os.fsencode(file), mask))
+
+
+def unwatch_file(fd: int, watch: int) -> None:
+    """End a watch; it may have ended by itself."""
+    ctypes.CDLL(None, use_errno=True).inotify_rm_watch(fd, watch)
 
 
 def _vanished(error: OSError) -> PermanentError:
