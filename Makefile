@@ -75,6 +75,10 @@ test-beam: $(BEAM_VENV)/.stamps/demo ## the opt-in lane: real Apache Beam pipeli
 test-cgroup2: setup ## the slow lane: cgroup v2 on a real kernel in QEMU (Debian; about five minutes)
 	@tests/qemu/run.sh $(CURDIR)/$(BIN)/python tests/contract/test_cgroup2.py tests/e2e/test_run_cgroup2.py $(PYTEST_ARGS)
 
+.PHONY: test-mutants
+test-mutants: setup ## switch each guard of the service loop off: every one must be missed by a test
+	@$(BIN)/python tests/mutants/run.py $(ARGS)
+
 .PHONY: requirements
 requirements: setup ## compile requirements/*.in anew, newest versions, with hashes
 	@$(COMPILE) pyproject.toml --output-file requirements/base.txt
