@@ -124,12 +124,20 @@ class Raising:
         return result not in (None, ChangeResult.UNKNOWN)
 
     def _begin_instance(self, tracked: Tracked) -> None:
-        """Begin anew for a new life of the target; what its workload earned stays."""
+        """Begin anew for a new life of the target; people's edits and quarantines stay.
+
+        Where the limit outlived the restart (a container keeps it) it is still ours to undo.
+        """
         old = tracked.state
+        is_kept = old.our_limit_bytes is not None and old.our_limit_bytes == tracked.limit_bytes
         tracked.state = TargetState(
             target_id=old.target_id,
             workload_key=old.workload_key,
             instance=tracked.target.instance,
+            original_limit_bytes=old.original_limit_bytes if is_kept else None,
+            our_limit_bytes=old.our_limit_bytes if is_kept else None,
+            last_change_at=old.last_change_at,
+            hands_off_until_at=old.hands_off_until_at,
             quarantine_until_at=old.quarantine_until_at,
             quarantines=old.quarantines,
             is_parked=old.is_parked,
