@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
 
 from ullage.core.errors import PermanentError
 from ullage.core.workload import ControlKind
@@ -42,15 +43,22 @@ def enclosing_room_bytes(path: str) -> int | None:
     The room of one cgroup is its limit minus what it cannot drop. A cgroup that an outer
     `ullage run` made does not count: it grows with what is inside.
     """
-    room_bytes: int | None = None
+    rooms = [max(0, limit - _kept_bytes(folder)) for folder, limit in _enclosing_limits(path)]
+    return min(rooms, default=None)
+
+
+def enclosing_limit_bytes(path: str) -> int | None:
+    """Return the least limit of `path` and the cgroups above it, or None if unlimited."""
+    return min((limit for _, limit in _enclosing_limits(path)), default=None)
+
+
+def _enclosing_limits(path: str) -> Iterator[tuple[str, int]]:
+    """Yield (cgroup, its limit) from `path` upwards, where it has one that is not ours."""
     while os.path.exists(f"{path}/memory.limit_in_bytes"):
         limit_bytes = int(_read(path, "memory.limit_in_bytes"))
-        is_ours = os.path.basename(path).startswith(NAME_PREFIX)
-        if limit_bytes < _UNLIMITED_BYTES and not is_ours:
-            left_bytes = max(0, limit_bytes - _kept_bytes(path))
-            room_bytes = left_bytes if room_bytes is None else min(room_bytes, left_bytes)
+        if limit_bytes < _UNLIMITED_BYTES and not os.path.basename(path).startswith(NAME_PREFIX):
+            yield path, limit_bytes
         path = os.path.dirname(path)
-    return room_bytes
 
 
 class Cgroup1Sandbox:
