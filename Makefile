@@ -87,6 +87,10 @@ test-cgroup2: setup ## the slow lane: cgroup v2 on a real kernel in QEMU, as roo
 	@tests/qemu/run.sh $(CURDIR)/$(BIN)/python $(CGROUP2_TESTS) $(PYTEST_ARGS)
 	@tests/qemu/run.sh --user-scope $(CURDIR)/$(BIN)/python $(CGROUP2_TESTS) $(PYTEST_ARGS)
 
+.PHONY: test-mutants
+test-mutants: setup ## switch each guard of the service loop off: every one must be missed by a test
+	@$(BIN)/python tests/mutants/run.py $(ARGS)
+
 .PHONY: requirements
 requirements: setup ## compile requirements/*.in anew, newest versions, with hashes
 	@$(COMPILE) pyproject.toml --output-file requirements/base.txt
