@@ -143,6 +143,17 @@ class Cgroup2Sandbox:
         except OSError as error:
             raise PermanentError(f"cgroup {self.path}: {error.strerror}") from error
 
+    def current_limit_bytes(self) -> int | None:
+        """Return the limit as it is now, also if somebody else has set it; None = none or gone."""
+        try:
+            with open_made(self.path) as folder:
+                limit_bytes = files.limits_of(folder).limit_bytes
+        except OSError:
+            return None  # whoever reads it next says so
+        if limit_bytes is not None:
+            self._limit_bytes = limit_bytes
+        return limit_bytes
+
     def member_pids(self) -> list[int]:
         """Return the processes inside now, those of cgroups below included; none if it is gone."""
         pids: list[int] = []

@@ -40,6 +40,9 @@ def run(
         int, typer.Option(min=0, max=100, help="Further attempts after an OOM kill.")
     ] = 0,
     observe: Annotated[bool, typer.Option("--observe", help="Only measure.")] = False,
+    service: Annotated[
+        bool, typer.Option("--service", help="Runs until stopped; `ullage serve` may manage it.")
+    ] = False,
     feature: Annotated[
         list[str] | None,
         typer.Option(help="A fact known before the start, k=v; may be repeated."),
@@ -71,6 +74,7 @@ def run(
         can_grow=growth is Growth.ON,
         retries=retries,
         is_observing=observe,
+        is_service=service,
         features=tuple(feature or ()),
         failure_budget_ratio=failure_budget,
         preset=preset,
@@ -120,6 +124,7 @@ def _supervise(request: RunRequest, settings: Settings, *, is_recording: bool) -
             fast_poll_s=settings.fast_poll_s,
             wait_for_memory_s=settings.wait_for_memory_s,
         ),
+        services=bootstrap.service_registry(settings) if request.is_service else None,
     )
     _warn_of_observing(ports, request)
     try:
@@ -165,7 +170,14 @@ def _finish(
         except OSError as error:
             _say(f"--json {json_file}: {error.strerror}; the result is not written")
     if not is_quiet:
-        _write(end_block(report.run, report.decision, report.following, prices=settings.prices))
+        block = end_block(
+            report.run,
+            report.decision,
+            report.following,
+            prices=settings.prices,
+            is_service=report.following is None,
+        )
+        _write(block)
     _exit(report.run.exit_code or 0)
 
 
