@@ -319,9 +319,10 @@ def test_a_daemon_that_goes_away_is_left_alone_for_a_while(daemon: Daemon) -> No
         DockerFinder(api, own_text="").find(SPEC)
 
 
-def event(
-    action: Any = "oom", container_id: Any = ID, nano: Any = 1_767_225_600_000_000_001
-) -> Any:
+FIRST_NS = 1_767_225_600_000_000_001
+
+
+def event(action: Any = "oom", container_id: Any = ID, nano: Any = FIRST_NS) -> Any:
     return {"Type": "container", "Action": action, "Actor": {"ID": container_id}, "timeNano": nano}
 
 
