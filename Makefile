@@ -80,6 +80,10 @@ test-cgroup2: setup ## the slow lane: cgroup v2 on a real kernel in QEMU (Debian
 test-docker: setup ## the Docker lane: a dockerd of its own (root; fetched on Debian; about two minutes)
 	@tests/docker/run.sh $(CURDIR)/$(BIN)/python tests/contract/test_live_docker.py $(PYTEST_ARGS)
 
+.PHONY: test-mutants
+test-mutants: setup ## switch each guard of the service loop off: every one must be missed by a test
+	@$(BIN)/python tests/mutants/run.py $(ARGS)
+
 .PHONY: requirements
 requirements: setup ## compile requirements/*.in anew, newest versions, with hashes
 	@$(COMPILE) pyproject.toml --output-file requirements/base.txt

@@ -95,5 +95,7 @@ class GuardCode(StrEnum):
     """The target refused the change (EBUSY, EINVAL, the API)."""
     VANISHED = "vanished"
     """The target is gone."""
+    AMBIGUOUS = "ambiguous"
+    """More than one workload of the settings selects this target: none of them may act."""
     QUARANTINED = "quarantined"
     """Something about this workload broke; the others go on."""

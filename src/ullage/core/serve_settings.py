@@ -6,6 +6,7 @@ file spells them (config).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -21,8 +22,10 @@ class ServeSettings:
     sample_interval: timedelta = timedelta(seconds=30)
     decide_interval: timedelta = timedelta(minutes=5)
     """Decisions of the policy; growth does not wait for them."""
-    envelope_span: timedelta = timedelta(hours=2)
-    """How long growth is pre-authorised (S6); renewed at each plan."""
+    envelope_span: timedelta = timedelta(hours=24)
+    """How long growth is pre-authorised (S6); renewed when half of it is over."""
+    hold_record_interval: timedelta = timedelta(hours=1)
+    """A target's changed reasons to hold are journalled at most this often (S19)."""
     recent_samples_count: int = 720
     peak_interval: timedelta = timedelta(minutes=30)
     peaks_kept: timedelta = timedelta(weeks=5)
@@ -69,6 +72,10 @@ class ServeSettings:
     breaker_cohort_ratio: float = 0.01
     """... or on this share of the acting targets open the breaker."""
 
+    broken_hold: timedelta = timedelta(minutes=10)
+    """A workload for which something raised is not decided about for so long."""
+    policy_at_most: timedelta = timedelta(seconds=1)
+    """S14: an answer that took longer is not used."""
     fallback_ratio: float = 1.15
     """S14: the largest need seen times this, where the model's answer is nonsense."""
     settle_ticks: int = 2
@@ -79,6 +86,10 @@ class ServeSettings:
 
     targets_max_count: int = 10_000
     """S19: targets beyond this are left alone, and said so."""
+    backlog_max_count: int = 10_000
+    """S19: rows of growth that wait for a store to come back; then growth stops too."""
+    wait_for_memory: timedelta = timedelta(seconds=60)
+    """Parked tasks wait so long for memory that the host has not got; then the kernel decides."""
     host_reserve_ratio: float = 0.05
     """Rescue leaves this share of the host's memory to the host."""
 
@@ -96,5 +107,6 @@ def live_floor_bytes(
     room_bytes = min(
         settings.live_floor_room_bytes, int(limit_bytes * settings.live_floor_room_ratio)
     )
-    scaled_bytes = -int(-need_bytes * settings.live_floor_ratio // 1)
+    # 2000 x 1.1 is a hair above 2200 in floats: that hair is not a byte.
+    scaled_bytes = math.ceil(round(need_bytes * settings.live_floor_ratio, 2))
     return max(scaled_bytes, need_bytes + room_bytes, floor_bytes)

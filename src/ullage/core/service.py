@@ -251,6 +251,10 @@ class TargetState:
     quarantine_until_at: datetime | None = None
     quarantines: int = 0
     is_parked: bool = False
+    oom_kills: int | None = None
+    """The instance's count up to which OOM kills are journalled (S23); None = none seen yet."""
+    last_ours_at: datetime | None = None
+    """The latest OOM here that was attributed to Ullage (S12 after a restart)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -309,6 +313,7 @@ class TargetView:
     observe_only: GuardCode | None = None
     cuts_left_count: int = 1
     is_group_busy: bool = False
+    is_quarantined: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

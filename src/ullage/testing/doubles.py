@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from ullage.core.allocation import round_up
 from ullage.core.errors import PermanentError
+from ullage.core.service import Direction, LimitProposal, ServiceQuestion, TargetHistory
 from ullage.core.workload import ControlKind
 
 
@@ -90,3 +92,36 @@ class FixedBooking:
     def release(self) -> None:
         """Keep that it was released."""
         self.is_released = True
+
+
+class LargestNeed:
+    """A stand-in for a service policy: the largest need known x `margin_ratio`."""
+
+    def __init__(self, margin_ratio: float = 1.2) -> None:
+        self.policy_id = f"largest_x{margin_ratio:g}"
+        self._margin_ratio = margin_ratio
+
+    def recommend(self, history: TargetHistory, question: ServiceQuestion) -> LimitProposal:
+        """Return largest x margin in whole MiB, not below the floor; HOLD without history."""
+        seen = (history.need_bytes, history.peak_bytes, history.oom_at_least_bytes)
+        largest_bytes = max((int(array.max()) for array in seen if len(array)), default=0)
+        limit_bytes = question.limit_bytes
+        if largest_bytes == 0 or limit_bytes is None:
+            return self._answer(question, None, Direction.HOLD)
+        wanted_bytes = round_up(largest_bytes * self._margin_ratio)
+        wanted_bytes = min(max(wanted_bytes, question.floor_bytes), question.ceiling_bytes)
+        if wanted_bytes == limit_bytes:
+            return self._answer(question, None, Direction.HOLD)
+        rises = wanted_bytes > limit_bytes
+        return self._answer(question, wanted_bytes, Direction.GROW if rises else Direction.CUT)
+
+    def _answer(
+        self, question: ServiceQuestion, wanted_bytes: int | None, direction: Direction
+    ) -> LimitProposal:
+        return LimitProposal(
+            target_id=question.target_id,
+            wanted_bytes=wanted_bytes,
+            direction=direction,
+            reason="largest_need",
+            policy=self.policy_id,
+        )

@@ -1,0 +1,234 @@
+"""Who is watched: listings become tracked targets, states of earlier tenures are taken over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+
+from ullage.control.histories import Histories
+from ullage.control.tracked import (
+    ServeParts,
+    Tick,
+    Tracked,
+    is_acting,
+    remaining_s,
+    stagger_s,
+)
+from ullage.control.watching import Watching
+from ullage.core.errors import AdapterError
+from ullage.core.service import (
+    LiveTarget,
+    ServeSettings,
+    ServiceSpec,
+    TargetKind,
+    TargetState,
+)
+
+
+class Fleet:
+    """The targets of all workloads, by id."""
+
+    def __init__(
+        self,
+        parts: ServeParts,
+        specs: Sequence[ServiceSpec],
+        settings: ServeSettings,
+        histories: Histories,
+        watching: Watching,
+    ) -> None:
+        self.capped_count = 0
+        self._parts = parts
+        self._specs = tuple(specs)
+        self._settings = settings
+        self._histories = histories
+        self._watching = watching
+        self._tracked: dict[str, Tracked] = {}
+        self._states: dict[str, TargetState] = {}
+        self._lacks_past = False
+        self._open: set[str] = set()
+
+    def all(self) -> list[Tracked]:
+        """Return all targets, in the order of their ids."""
+        return [self._tracked[name] for name in sorted(self._tracked)]
+
+    def get(self, target_id: str) -> Tracked | None:
+        """Return one target."""
+        return self._tracked.get(target_id)
+
+    def acting_count(self) -> int:
+        """Return how many targets may be acted upon (S10)."""
+        return sum(is_acting(self._settings, one.spec) for one in self._tracked.values())
+
+    def due(self, tick: Tick) -> list[Tracked]:
+        """Return whose decision is due, and set when the next one is."""
+        interval_s = self._settings.decide_interval.total_seconds()
+        due = [one for one in self.all() if tick.mono_s >= one.due_s and one.reading is not None]
+        for one in due:
+            one.due_s += interval_s * max(1, (tick.mono_s - one.due_s) // interval_s + 1)
+        return due
+
+    def forget_recent(self) -> None:
+        """Drop recent readings: they lie in what is the future since the clock went back."""
+        for one in self._tracked.values():
+            self._histories.forget_recent(one.row)
+            one.reading = None
+
+    # -- listings ------------------------------------------------------------------------------
+
+    def find(self, tick: Tick) -> list[Tracked]:
+        """List all workloads; return the targets that have vanished (no longer tracked)."""
+        found: dict[str, list[tuple[ServiceSpec, LiveTarget]]] = {}
+        failed: set[str] = set()
+        for spec in self._specs:
+            try:
+                listed = self._list(spec)
+            except AdapterError:
+                failed.add(spec.workload_key)
+                continue
+            for target in listed:
+                found.setdefault(target.target_id, []).append((spec, target))
+        self._track(found, tick)
+        gone = self._drop_missing(found, failed) + self._never_seen_again(found, failed, tick)
+        if self._lacks_past:
+            self._recall(tick)
+        for kind, source in self._parts.sources.items():
+            source.watch([one.target for one in self._tracked.values() if one.target.kind is kind])
+        return gone
+
+    def _list(self, spec: ServiceSpec) -> list[LiveTarget]:
+        """Return whom a workload means; an empty selector means nobody (S13)."""
+        finder = self._parts.finders.get(spec.kind)
+        if finder is None or not spec.selector.strip():
+            return []
+        return finder.find(spec)
+
+    def _track(self, found: dict[str, list[tuple[ServiceSpec, LiveTarget]]], tick: Tick) -> None:
+        self.capped_count = 0
+        for target_id in sorted(found):
+            spec, target = found[target_id][0]
+            tracked = self._tracked.get(target_id)
+            if tracked is None and len(self._tracked) >= self._settings.targets_max_count:
+                self.capped_count += 1
+                continue
+            if tracked is None:
+                tracked = self._begin(spec, target, tick)
+            tracked.target = target
+            tracked.spec = spec
+            tracked.is_listed = True
+            tracked.is_ambiguous = len(found[target_id]) > 1
+
+    def _begin(self, spec: ServiceSpec, target: LiveTarget, tick: Tick) -> Tracked:
+        state = TargetState(
+            target_id=target.target_id,
+            workload_key=spec.workload_key,
+            instance=target.instance,
+        )
+        interval_s = self._settings.decide_interval.total_seconds()
+        tracked = Tracked(
+            target=target,
+            spec=spec,
+            state=state,
+            row=self._histories.take_row(tick.at),
+            due_s=tick.mono_s + stagger_s(target.target_id, interval_s),
+        )
+        self._tracked[target.target_id] = tracked
+        if target.target_id in self._states:
+            self._adopt(tracked, tick.at, tick.mono_s)
+        return tracked
+
+    def _drop_missing(
+        self, found: dict[str, list[tuple[ServiceSpec, LiveTarget]]], failed: set[str]
+    ) -> list[Tracked]:
+        gone = []
+        for target_id, tracked in list(self._tracked.items()):
+            if target_id in found:
+                continue
+            tracked.is_listed = False
+            if tracked.spec.workload_key not in failed:
+                gone.append(self._tracked.pop(target_id))
+                self._histories.release(tracked.row)
+        return gone
+
+    def _never_seen_again(
+        self, found: dict[str, list[tuple[ServiceSpec, LiveTarget]]], failed: set[str], tick: Tick
+    ) -> list[Tracked]:
+        """Return targets that an earlier tenure left with open accounts, and that are gone."""
+        gone = []
+        for target_id in sorted(self._open):
+            state = self._states[target_id]
+            spec = next((s for s in self._specs if s.workload_key == state.workload_key), None)
+            if spec is not None and spec.workload_key in failed:
+                continue  # nothing is known: asked again in the next tick
+            self._open.discard(target_id)
+            if spec is None or target_id in found or target_id in self._tracked:
+                continue
+            kind, instance = spec.kind, state.instance
+            target = LiveTarget(
+                target_id=target_id,
+                workload_key=spec.workload_key,
+                instance=instance,
+                kind=kind,
+                mode=spec.mode,
+            )
+            tracked = self._begin(spec, target, tick)
+            self._tracked.pop(target_id)
+            self._histories.release(tracked.row)
+            gone.append(tracked)
+        return gone
+
+    # -- what an earlier tenure left -------------------------------------------------------------
+
+    def load(self, now: datetime, mono_s: float) -> None:
+        """Take the stored states over, and release parked tasks at once (S17)."""
+        self._states = {state.target_id: state for state in self._parts.store.states()}
+        self._lacks_past = True
+        self._open = {
+            state.target_id
+            for state in self._states.values()
+            if state.watch is not None or state.pending is not None
+        }
+        for state in self._states.values():
+            if state.is_parked:
+                self._release(state)
+        for state in self._states.values():
+            self._watching.load(state, now, mono_s)
+        for tracked in self._tracked.values():
+            if tracked.target.target_id in self._states:
+                self._adopt(tracked, now, mono_s)
+
+    def _release(self, state: TargetState) -> None:
+        kind = state.target_id.partition(":")[0]
+        if kind in list(TargetKind):
+            with suppress(AdapterError):  # it has vanished, so nobody is parked in it
+                self._parts.actuators[TargetKind(kind)].set_parking(state.target_id, False)
+        self._states[state.target_id] = replace(state, is_parked=False)
+
+    def _adopt(self, tracked: Tracked, now: datetime, mono_s: float) -> None:
+        state, settings = self._states[tracked.target.target_id], self._settings
+        hands_off_s = remaining_s(state.hands_off_until_at, now, settings.hands_off)
+        tracked.hands_off_until_s = mono_s + hands_off_s
+        # Watched anew in full: what the clock did meanwhile nobody knows.
+        tracked.watch_until_s = mono_s + settings.watch.total_seconds()
+        envelope = state.envelope
+        until_at = envelope.until_at if envelope else None
+        tracked.envelope_until_s = mono_s + remaining_s(until_at, now, settings.envelope_span)
+        tracked.state = state
+        tracked.is_adopted = True
+        tracked.pending_read_count = tracked.read_count
+        if state.instance == tracked.target.instance and state.oom_kills is not None:
+            tracked.seen_kills = state.oom_kills
+
+    def _recall(self, tick: Tick) -> None:
+        """Fill the memory of targets that we see for the first time with what the store kept."""
+        try:
+            for target_id, history in self._parts.store.histories(
+                tick.at - self._settings.peaks_kept
+            ):
+                tracked = self._tracked.get(target_id)
+                if tracked is not None and tracked.read_count == 0:
+                    self._histories.restore(tracked.row, history)
+            self._lacks_past = False
+        except AdapterError:
+            pass  # asked again in the next tick

@@ -1,0 +1,71 @@
+"""Switch each guard off, run the tests, print who noticed; exit 1 if nobody did (`make test-mutants`).
+
+First the tests by S-number, which stop at the first failure; the state machine (a small number
+of examples) only where none of them notices.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path.insert(0, str(HERE))
+
+from switch_off import GUARD_NAMES, MUTANTS  # noqa: E402
+
+from ullage.core.live_guards import GUARDS  # noqa: E402
+
+QUICK = ("tests/unit/test_live_guards.py", "tests/unit/test_serve_loop.py")
+AUDIT = ("tests/unit/test_audit.py",)
+MACHINE = ("tests/robustness/test_controller_machine.py",)
+FAILED = re.compile(r"^(?:FAILED|ERROR) \S+::(\w+)", re.MULTILINE)
+
+
+def caught_by(name: str) -> str:
+    """Return the first test that fails without `name`; "" = none."""
+    for files in (QUICK, AUDIT, MACHINE):
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "switch_off", *files],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "ULLAGE_MUTANT": name,
+                "ULLAGE_MACHINE_EXAMPLES": "40",
+                "PYTHONPATH": str(HERE),
+            },
+            capture_output=True,
+            text=True,
+        )
+        found = FAILED.search(done.stdout)
+        if found:
+            return found.group(1)
+        if done.returncode not in (0, 1):
+            raise SystemExit(f"{name}: pytest itself failed:\n{done.stdout}{done.stderr}")
+    return ""
+
+
+def main() -> int:
+    """Print the table."""
+    unknown = {name for name, _ in GUARDS} ^ set(GUARD_NAMES)
+    if unknown:
+        print(f"guards and mutants differ: {sorted(unknown)}")
+        return 1
+    wanted = [name for name in MUTANTS if not sys.argv[1:] or name.startswith(sys.argv[1])]
+    missed = []
+    print(f"{'guard':<46} | caught by")
+    print(f"{'-' * 46} | {'-' * 60}")
+    for name in wanted:
+        test = caught_by(name)
+        print(f"{name:<46} | {test or 'NOBODY'}", flush=True)
+        missed += [] if test else [name]
+    print(f"{len(wanted) - len(missed)} of {len(wanted)} mutants caught")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
