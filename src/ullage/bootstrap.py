@@ -193,6 +193,7 @@ def target_adapters(
     def selectors(kind: TargetKind) -> Callable[[], list[str]]:
         return lambda: [spec.selector for spec in specs() if spec.kind is kind]
 
+    _allow_descriptors()
     found = TargetAdapters()
     _add_cgroup1(found, selectors(TargetKind.CGROUP1), serve_settings)
     _add_cgroup2(found, selectors(TargetKind.CGROUP2), serve_settings)
@@ -201,6 +202,16 @@ def target_adapters(
     else:
         _add_docker(found, selectors(TargetKind.DOCKER), serve_settings, docker_socket)
     return found
+
+
+def _allow_descriptors() -> None:
+    """Take the descriptors that the system would give us: v1 needs two per target."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _add_cgroup1(
