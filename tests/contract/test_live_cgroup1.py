@@ -45,6 +45,7 @@ def floorless(world: CgroupWorld) -> LiveCgroup1Actuator:
         selectors=lambda: [world.spec.selector],
         settings=NO_FLOOR,
         now=now,
+        patience=timedelta(seconds=20),
     )
 
 
