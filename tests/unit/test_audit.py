@@ -23,6 +23,7 @@ from ullage.core.service import EntryKind, JournalEntry, JournalRecord
 from ullage.core.units import GIB
 from ullage.testing.service_records import AT
 
+DECISION = EntryKind.DECISION
 Forge = Callable[[list[JournalEntry]], list[JournalEntry]]
 
 
@@ -85,6 +86,14 @@ def inputs_with(**changes: Any) -> Forge:
     return forge
 
 
+def all_cuts_in_one_tick(entries: list[JournalEntry]) -> list[JournalEntry]:
+    """Forge a tick in which everything was cut."""
+    return [
+        replace(entry, body={**entry.body, "tick": 9}) if entry.kind is DECISION else entry
+        for entry in entries
+    ]
+
+
 def without(kind: EntryKind, **wanted: Any) -> Forge:
     """Return a forgery that leaves the first such row out."""
 
@@ -117,7 +126,6 @@ def twice(kind: EntryKind) -> Forge:
     return forge
 
 
-DECISION = EntryKind.DECISION
 FORGERIES: list[tuple[str, str, Forge]] = [
     ("s1", "calm", inputs_with(need_bytes=4 * GIB)),
     ("s2", "calm", inputs_with(age_s=500.0)),
@@ -135,7 +143,7 @@ FORGERIES: list[tuple[str, str, Forge]] = [
     ("s7", "calm", without(EntryKind.OUTCOME)),
     ("s8", "calm", with_row(EntryKind.HANDS_OFF, before=DECISION)),
     ("s10", "calm", inputs_with(incident=True)),
-    ("s10", "calm", body_with(opted_in_count=-1, tick=9)),
+    ("s10", "calm", lambda entries: all_cuts_in_one_tick(entries)),
     (
         "s11",
         "calm",

@@ -7,11 +7,11 @@ stays pending until the world has been looked at; nothing is retried blind.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from ullage.control.entries import entry, outcome_entry
+from ullage.control.entries import entry
 from ullage.control.tracked import Counts, ServeParts, Tick, Tracked
 from ullage.core.errors import AdapterError, FencedError
 from ullage.core.service import (
@@ -39,6 +39,7 @@ class Changes:
         self._settings = settings
         self._counts = counts
         self._backlog: list[JournalEntry] = []
+        self._later: list[Callable[[], list[JournalEntry]]] = []
         self._states: dict[str, TargetState] = {}
 
     # -- rows --------------------------------------------------------------------------------
@@ -46,12 +47,12 @@ class Changes:
     @property
     def backlog_count(self) -> int:
         """How many rows wait for the store to come back (S19)."""
-        return len(self._backlog)
+        return len(self._backlog) + len(self._later)
 
     @property
     def is_full(self) -> bool:
         """Whether so many rows wait that no more may be made."""
-        return len(self._backlog) >= self._settings.backlog_max_count
+        return self.backlog_count >= self._settings.backlog_max_count
 
     def record(
         self,
@@ -63,6 +64,7 @@ class Changes:
         """Make rows durable, with those that still wait, and the states; say whether they are."""
         for one in tracked:
             self._states[one.target.target_id] = one.state
+        self._write_later()
         rows = [*self._backlog, *entries]
         if not rows and not self._states:
             return True
@@ -86,9 +88,20 @@ class Changes:
 
     def note(self, entries: Sequence[JournalEntry], tracked: Sequence[Tracked]) -> None:
         """Keep rows of what has happened already, in order, for the next `flush` or `record`."""
+        self._write_later()
         self._backlog.extend(entries)
         for one in tracked:
             self._states[one.target.target_id] = one.state
+
+    def note_later(self, rows: Callable[[], list[JournalEntry]], tracked: Tracked) -> None:
+        """Keep rows to be worded when nobody waits: the next in trouble comes first (S3)."""
+        self._later.append(rows)
+        self._states[tracked.target.target_id] = tracked.state
+
+    def _write_later(self) -> None:
+        later, self._later = self._later, []
+        for rows in later:
+            self._backlog.extend(rows())
 
     def flush(self, *, breaker_since_at: datetime | None = None) -> bool:
         """Record what was noted; what cannot be written now waits."""
@@ -126,7 +139,7 @@ class Changes:
 
     def carry_out(
         self, tracked: Tracked, decision: LimitDecision, tick: Tick
-    ) -> tuple[ChangeOutcome, JournalEntry] | None:
+    ) -> ChangeOutcome | None:
         """Write the prepared change; None if the lease forbids it: then nothing has happened.
 
         It stays pending until it is settled, by its outcome or by reading the world. The lease
@@ -147,10 +160,7 @@ class Changes:
                 words=str(error),
             )
         self._counts.decisions[str(decision.direction), str(outcome.result)] += 1
-        row = outcome_entry(
-            tracked, outcome, direction=decision.direction, new_bytes=change.new_bytes
-        )
-        return outcome, row
+        return outcome
 
     def settle(
         self, tracked: Tracked, result: ChangeResult, limit_bytes: int | None, tick: Tick

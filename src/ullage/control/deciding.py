@@ -12,7 +12,6 @@ from ullage.core.live_guards import ceiling_of, guard, is_sound, keep, s14_fallb
 from ullage.core.service import (
     Direction,
     GuardCode,
-    JsonValue,
     LimitDecision,
     LimitProposal,
     ModelStep,
@@ -87,10 +86,8 @@ class Deciding:
                 )
         return s14_fallback(view, self._settings)
 
-    def decision(
-        self, proposal: LimitProposal, view: TargetView, tick: Tick
-    ) -> tuple[LimitDecision, dict[str, JsonValue]]:
-        """Return the decision, numbered, and the inputs that go into its row."""
+    def decision(self, proposal: LimitProposal, view: TargetView, tick: Tick) -> LimitDecision:
+        """Return the decision, numbered."""
         self._serial += 1
         token = self._parts.lease.token
         return decision_of(proposal, view, tick, serial=self._serial, token=token)

@@ -64,17 +64,13 @@ def inputs_of(view: TargetView) -> dict[str, JsonValue]:
 
 def decision_of(
     proposal: LimitProposal, view: TargetView, tick: Tick, *, serial: int, token: int
-) -> tuple[LimitDecision, dict[str, JsonValue]]:
-    """Return a decision and the inputs it rests on.
+) -> LimitDecision:
+    """Return a decision; its id is unique per tenure (token) and serial, the same in every replay.
 
-    The id is unique per tenure (token) and serial number, and the same in every replay.
+    What it rests on goes into its row (`decision_entry`), which a rescue writes afterwards.
     """
-    inputs = inputs_of(view)
-    text = json.dumps(inputs, sort_keys=True, separators=(",", ":"))
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    name = hashlib.sha256(f"{token}.{serial}.{proposal.target_id}.{digest}".encode())
-    reasons = (proposal.reason,)
-    decision = LimitDecision(
+    name = hashlib.sha256(f"{token}.{serial}.{proposal.target_id}".encode())
+    return LimitDecision(
         decision_id=f"d-{name.hexdigest()[:20]}",
         target_id=proposal.target_id,
         workload_key=view.spec.workload_key,
@@ -82,20 +78,18 @@ def decision_of(
         old_bytes=view.reading.limit_bytes if view.reading else None,
         new_bytes=proposal.wanted_bytes,
         direction=proposal.direction,
-        reasons=reasons,
+        reasons=(proposal.reason,),
         guards=proposal.guards,
         policy=proposal.policy,
-        inputs_digest=digest,
         step=proposal.step,
         evidence=proposal.evidence,
     )
-    return decision, inputs
 
 
 def decision_entry(
     tracked: Tracked,
     decision: LimitDecision,
-    inputs: dict[str, JsonValue],
+    view: TargetView,
     tick: Tick,
     *,
     evidence_bytes: int = 0,
@@ -105,10 +99,13 @@ def decision_entry(
     """Return the row that is durable before a cut, and before growth outside the envelope.
 
     is_after: the effect came first, inside the envelope, or as the undoing of a recorded cut.
+    inputs_digest: sha256 of the canonical JSON of what the decision saw.
     """
+    inputs = inputs_of(view)
+    text = json.dumps(inputs, sort_keys=True, separators=(",", ":"))
     return entry(
         EntryKind.DECISION,
-        tick.at,
+        decision.asked_at,
         tracked,
         decision_id=decision.decision_id,
         old_bytes=decision.old_bytes,
@@ -120,7 +117,7 @@ def decision_entry(
         step=str(decision.step),
         evidence=decision.evidence,
         evidence_bytes=evidence_bytes,
-        inputs_digest=decision.inputs_digest,
+        inputs_digest=hashlib.sha256(text.encode()).hexdigest(),
         inputs=inputs,
         tick=tick.number,
         opted_in_count=opted_in_count,

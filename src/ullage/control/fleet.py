@@ -48,10 +48,14 @@ class Fleet:
         self._states: dict[str, TargetState] = {}
         self._lacks_past = False
         self._open: set[str] = set()
+        self._sorted: list[Tracked] | None = None
+        self._acting_count = 0
 
     def all(self) -> list[Tracked]:
         """Return all targets, in the order of their ids."""
-        return [self._tracked[name] for name in sorted(self._tracked)]
+        if self._sorted is None:
+            self._sorted = [self._tracked[name] for name in sorted(self._tracked)]
+        return self._sorted
 
     def get(self, target_id: str) -> Tracked | None:
         """Return one target."""
@@ -59,7 +63,7 @@ class Fleet:
 
     def acting_count(self) -> int:
         """Return how many targets may be acted upon (S10)."""
-        return sum(is_acting(self._settings, one.spec) for one in self._tracked.values())
+        return self._acting_count
 
     def due(self, tick: Tick) -> list[Tracked]:
         """Return whose decision is due, and set when the next one is."""
@@ -91,6 +95,10 @@ class Fleet:
                 found.setdefault(target.target_id, []).append((spec, target))
         self._track(found, tick)
         gone = self._drop_missing(found, failed) + self._never_seen_again(found, failed, tick)
+        self._sorted = None
+        self._acting_count = sum(
+            is_acting(self._settings, one.spec) for one in self._tracked.values()
+        )
         if self._lacks_past:
             self._recall(tick)
         for kind, source in self._parts.sources.items():

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from ullage.control.changes import Changes
 from ullage.control.deciding import Deciding, Wish
-from ullage.control.entries import decision_entry, entry
+from ullage.control.entries import decision_entry, entry, outcome_entry
 from ullage.control.rescue import Ask, ask_of, share_out
 from ullage.control.settling import is_late_write
 from ullage.control.tracked import Counts, ServeParts, Tick, Tracked, is_acting
@@ -124,12 +124,20 @@ class Raising:
         return result not in (None, ChangeResult.UNKNOWN)
 
     def _begin_instance(self, tracked: Tracked) -> None:
-        """Begin anew for a new life of the target; what its workload earned stays."""
+        """Begin anew for a new life of the target; people's edits and quarantines stay.
+
+        Where the limit outlived the restart (a container keeps it) it is still ours to undo.
+        """
         old = tracked.state
+        is_kept = old.our_limit_bytes is not None and old.our_limit_bytes == tracked.limit_bytes
         tracked.state = TargetState(
             target_id=old.target_id,
             workload_key=old.workload_key,
             instance=tracked.target.instance,
+            original_limit_bytes=old.original_limit_bytes if is_kept else None,
+            our_limit_bytes=old.our_limit_bytes if is_kept else None,
+            last_change_at=old.last_change_at,
+            hands_off_until_at=old.hands_off_until_at,
             quarantine_until_at=old.quarantine_until_at,
             quarantines=old.quarantines,
             is_parked=old.is_parked,
@@ -237,43 +245,54 @@ class Raising:
             if GuardCode.FROZEN in proposal.guards:
                 self.unpark(tracked)
             return None
-        decision, inputs = self._deciding.decision(proposal, view, tick)
+        decision = self._deciding.decision(proposal, view, tick)
         is_covered = self._is_covered(tracked, proposal, tick)
-        row = decision_entry(
-            tracked,
-            decision,
-            inputs,
-            tick,
-            evidence_bytes=proposal.evidence_bytes,
-            is_after=is_covered,
-        )
         before = tracked.state
+
+        def row() -> JournalEntry:
+            return decision_entry(
+                tracked,
+                decision,
+                view,
+                tick,
+                evidence_bytes=proposal.evidence_bytes,
+                is_after=is_covered,
+            )
+
+        if is_covered:
+            self._changes.prepare(tracked, decision, tick)
+            return self._write_now(tracked, decision, tick, before=before, row_after=row)
         original = self._changes.ensure_original(tracked, tick)
         self._changes.prepare(tracked, decision, tick)
-        if not is_covered and not self._changes.record([*original, row], [tracked]):
+        if not self._changes.record([*original, row()], [tracked]):
             tracked.state = before
             tracked.hold_codes = (GuardCode.S6_NO_ENVELOPE, GuardCode.S6_NOT_RECORDED)
             return None
-        rows = [*original, row] if is_covered else []
-        return self._write_now(tracked, decision, rows, before if is_covered else None, tick)
+        return self._write_now(tracked, decision, tick)
 
     def _write_now(
         self,
         tracked: Tracked,
         decision: LimitDecision,
-        rows: list[JournalEntry],
-        before: TargetState | None,
         tick: Tick,
+        *,
+        before: TargetState | None = None,
+        row_after: Callable[[], JournalEntry] | None = None,
     ) -> ChangeResult | None:
-        done = self._changes.carry_out(tracked, decision, tick)
-        if done is None:
+        outcome = self._changes.carry_out(tracked, decision, tick)
+        if outcome is None:
             if before is not None:
                 tracked.state = before  # nothing was written, and nothing recorded
             return None
-        outcome, outcome_row = done
-        rows = [*rows, outcome_row]
-        rows += self._changes.settle(tracked, outcome.result, outcome.limit_bytes, tick)
-        self._changes.note(rows, [tracked])
+        settled = self._changes.settle(tracked, outcome.result, outcome.limit_bytes, tick)
+
+        def rows() -> list[JournalEntry]:
+            row = outcome_entry(
+                tracked, outcome, direction=decision.direction, new_bytes=decision.new_bytes
+            )
+            return [*([row_after()] if row_after else []), row, *settled]
+
+        self._changes.note_later(rows, tracked)
         return outcome.result
 
     def _is_covered(self, tracked: Tracked, proposal: LimitProposal, tick: Tick) -> bool:
@@ -383,7 +402,7 @@ class Raising:
             tracked, before = wish.tracked, wish.tracked.state
             if before.pending is not None:
                 continue
-            decision, inputs = self._deciding.decision(wish.proposal, wish.view, tick)
+            decision = self._deciding.decision(wish.proposal, wish.view, tick)
             rows += self._changes.ensure_original(tracked, tick)
             if decision.direction is Direction.CUT:
                 self._watching.begin(tracked, decision, tick)
@@ -392,7 +411,7 @@ class Raising:
                 decision_entry(
                     tracked,
                     decision,
-                    inputs,
+                    wish.view,
                     tick,
                     evidence_bytes=wish.proposal.evidence_bytes,
                     opted_in_count=opted_in_count,
@@ -415,7 +434,7 @@ class Raising:
     def _carry_one(
         self, tracked: Tracked, decision: LimitDecision, tick: Tick
     ) -> ChangeResult | None:
-        result = self._write_now(tracked, decision, [], None, tick)
+        result = self._write_now(tracked, decision, tick)
         if result is None:
             tracked.hold_codes = (GuardCode.S9_NO_LEASE,)
         elif result is not ChangeResult.APPLIED:

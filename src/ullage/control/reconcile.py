@@ -254,7 +254,6 @@ class Controller:
         for tracked in targets:
             self._guarded(tracked, tick, lambda one: self._settling.settle(one, tick))
         tick.has_store = self._changes.is_store_up
-        tick.busy_groups = busy_groups(self._fleet.all())
 
     def _watch(self, tick: Tick, targets: Sequence[Tracked]) -> None:
         if not tick.has_lease:
@@ -288,6 +287,7 @@ class Controller:
     def _decide(self, tick: Tick) -> list[Wish]:
         opted_in = self._fleet.acting_count()
         tick.cuts_left_count = cuts_allowed(opted_in, self._settings)
+        tick.busy_groups = busy_groups(self._fleet.all())
         wishes: list[Wish] = []
         for tracked in self._fleet.due(tick):
             if tick.mono_s < tracked.broken_until_s:

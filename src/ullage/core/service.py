@@ -358,7 +358,7 @@ class LimitProposal:
 class LimitDecision:
     """The recorded decision: durable before a cut, and before a growth outside its envelope.
 
-    inputs_digest: sha256 of what the decision saw: same inputs, same digest.
+    What it saw, and the digest of that, stand in its journal row.
     """
 
     decision_id: str
@@ -371,7 +371,6 @@ class LimitDecision:
     reasons: tuple[str, ...]
     guards: tuple[GuardCode, ...]
     policy: str
-    inputs_digest: str
     step: ModelStep = ModelStep.MODEL
     evidence: str = ""
 
