@@ -74,7 +74,8 @@ test-beam: $(BEAM_VENV)/.stamps/demo ## the opt-in lane: real Apache Beam pipeli
 .PHONY: test-cgroup2
 test-cgroup2: setup ## the slow lane: cgroup v2 on a real kernel in QEMU (Debian; about five minutes)
 	@tests/qemu/run.sh $(CURDIR)/$(BIN)/python tests/contract/test_cgroup2.py tests/e2e/test_run_cgroup2.py \
-		tests/contract/test_live_cgroup2.py tests/contract/test_live_kills.py $(PYTEST_ARGS)
+		tests/contract/test_live_cgroup2.py tests/contract/test_live_kills.py \
+		tests/contract/test_controller_on_cgroups.py $(PYTEST_ARGS)
 
 .PHONY: test-docker
 test-docker: setup ## the Docker lane: a dockerd of its own (root; fetched on Debian; about two minutes)
