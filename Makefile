@@ -3,12 +3,16 @@
 
 VENV := .venv
 BEAM_VENV := .venv-beam
+DATAFLOW_VENV := .venv-dataflow
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { echo "$$name"; break; }; done)
 PYTEST_ARGS ?=
+CGROUP2_TESTS := tests/contract/test_cgroup2.py tests/e2e/test_run_cgroup2.py \
+	tests/contract/test_live_cgroup2.py tests/contract/test_live_kills.py \
+	tests/contract/test_controller_on_cgroups.py
 
 PIP := -m pip --disable-pip-version-check --quiet
 HASHED := install --require-hashes --no-deps
@@ -58,24 +62,32 @@ format: setup ## rewrite the sources in the house's format
 bench: setup ## print what Ullage costs: start, memory, watching, deciding
 	@for file in benchmarks/bench_*.py; do $(BIN)/python "$$file" || exit; done
 
+.PHONY: bench-beam
+bench-beam: $(BEAM_VENV)/.stamps/demo ## three Beam pipelines, fixed worker limits and Ullage (about five minutes)
+	@$(BEAM_VENV)/bin/python benchmarks/beam_workers.py $(ARGS)
+
 .PHONY: benchmarks-quality
 benchmarks-quality: setup ## every figure of decision quality on recorded runs: DATA=dir (slow)
 	@test -n "$(DATA)" || { echo "make benchmarks-quality DATA=folder of runs_*.parquet [ARGS=--quick]"; exit 1; }
 	@$(BIN)/python benchmarks/decision_quality.py --data "$(DATA)" $(ARGS)
 
 .PHONY: dist
-dist: setup ## build the wheel and the source archive into dist/
+dist: setup ## build the wheels and source archives of Ullage and of its worker agent into dist/
 	@$(BIN)/python -m hatchling build --clean
+	@cd agent && $(CURDIR)/$(BIN)/python -m hatchling build -d $(CURDIR)/dist
 
 .PHONY: test-beam
 test-beam: $(BEAM_VENV)/.stamps/demo ## the opt-in lane: real Apache Beam pipelines (own .venv-beam)
 	@$(BEAM_VENV)/bin/pytest -m beam $(PYTEST_ARGS)
 
+.PHONY: test-dataflow
+test-dataflow: $(DATAFLOW_VENV)/.stamps/ullage ## the opt-in lane: real Beam jobs submitted to a local fake of Dataflow (1 GB)
+	@$(DATAFLOW_VENV)/bin/pytest -m dataflow $(PYTEST_ARGS)
+
 .PHONY: test-cgroup2
-test-cgroup2: setup ## the slow lane: cgroup v2 on a real kernel in QEMU (Debian; about five minutes)
-	@tests/qemu/run.sh $(CURDIR)/$(BIN)/python tests/contract/test_cgroup2.py tests/e2e/test_run_cgroup2.py \
-		tests/contract/test_live_cgroup2.py tests/contract/test_live_kills.py \
-		tests/contract/test_controller_on_cgroups.py $(PYTEST_ARGS)
+test-cgroup2: setup ## the slow lane: cgroup v2 on a real kernel in QEMU, as root and as a user (Debian; about five minutes)
+	@tests/qemu/run.sh $(CURDIR)/$(BIN)/python $(CGROUP2_TESTS) $(PYTEST_ARGS)
+	@tests/qemu/run.sh --user-scope $(CURDIR)/$(BIN)/python $(CGROUP2_TESTS) $(PYTEST_ARGS)
 
 .PHONY: test-docker
 test-docker: setup ## the Docker lane: a dockerd of its own (root; fetched on Debian; about two minutes)
@@ -91,10 +103,11 @@ requirements: setup ## compile requirements/*.in anew, newest versions, with has
 	@$(COMPILE) requirements/dev.in --output-file requirements/dev.txt
 	@$(COMPILE) --no-deps requirements/demo.in --output-file requirements/demo.txt
 	@$(COMPILE) pyproject.toml requirements/beam.in --output-file requirements/beam.txt
+	@$(COMPILE) pyproject.toml requirements/dataflow.in --output-file requirements/dataflow.txt
 
 .PHONY: clean
 clean: ## remove everything that make has built
-	rm -rf $(VENV) $(BEAM_VENV) dist build .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(BEAM_VENV) $(DATAFLOW_VENV) dist build .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # -- environments: a stamp is newer than what it was made from ------------------------------
 
@@ -121,6 +134,12 @@ $(BEAM_VENV)/.stamps/ullage: requirements/beam.txt pyproject.toml src/ullage/__i
 	$(call make_venv,$(BEAM_VENV))
 	@$(BEAM_VENV)/bin/python $(PIP) $(HASHED) -r requirements/beam.txt
 	@$(BEAM_VENV)/bin/python $(PIP) $(EDITABLE)
+	@touch $@
+
+$(DATAFLOW_VENV)/.stamps/ullage: requirements/dataflow.txt pyproject.toml src/ullage/__init__.py
+	$(call make_venv,$(DATAFLOW_VENV))
+	@$(DATAFLOW_VENV)/bin/python $(PIP) $(HASHED) -r requirements/dataflow.txt
+	@$(DATAFLOW_VENV)/bin/python $(PIP) $(EDITABLE)
 	@touch $@
 
 $(BEAM_VENV)/.stamps/demo: requirements/demo.txt $(BEAM_VENV)/.stamps/ullage

@@ -15,6 +15,9 @@ settings.load_profile("ullage")
 
 SLOW = "ULLAGE_SLOW_TESTS"
 
+# The worker agent starts when it is imported: not in the process of the tests.
+os.environ["ULLAGE_AGENT"] = "off"
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave the slow tests out, visibly, unless they are asked for."""

@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ullage.config import Settings
-    from ullage.core.ports import Booking, HistoryReader, MemorySource, RunPolicy, Sandbox
+    from ullage.control.job_launch import LaunchPorts
+    from ullage.core.ports import (
+        Booking,
+        HistoryReader,
+        JobSource,
+        MemorySource,
+        RunPolicy,
+        Sandbox,
+    )
     from ullage.core.serve_settings import ServeSettings
     from ullage.core.service import ServiceSpec, TargetKind
     from ullage.core.service_ports import TargetActuator, TargetFinder, TargetSource
@@ -92,19 +100,19 @@ class SandboxFactory:
 
 
 def read_memory() -> tuple[int, int]:
-    """Return (available_bytes, total_bytes) of the host, enclosing cgroups included."""
+    """Return (available_bytes, total_bytes) of the host, or of the limited cgroup around us."""
     from ullage.actuators import cgroup1, cgroup2
     from ullage.sources.host import read_host_memory
 
     available_bytes, total_bytes = read_host_memory()
     sandboxes = SandboxFactory()
-    room_bytes = None
     if sandboxes.parent is not None:
         version = cgroup2 if sandboxes.control is ControlKind.CGROUP2 else cgroup1
         room_bytes = version.enclosing_room_bytes(sandboxes.parent)
-    return (
-        available_bytes if room_bytes is None else min(available_bytes, room_bytes)
-    ), total_bytes
+        limit_bytes = version.enclosing_limit_bytes(sandboxes.parent)
+        if room_bytes is not None and limit_bytes is not None:
+            return min(available_bytes, room_bytes), min(total_bytes, limit_bytes)
+    return available_bytes, total_bytes
 
 
 def measure_features(argv: Sequence[str], cwd: str, given: Sequence[str]) -> Features:
@@ -378,6 +386,35 @@ def run_policy() -> RunPolicy:
     from ullage.policies.runs import UllageRunPolicy
 
     return UllageRunPolicy()
+
+
+def worker_policy() -> RunPolicy:
+    """Return the policy behind the choice of a job's workers: it tells its needs."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from ullage.policies.runs import UllageRunPolicy
+
+    return UllageRunPolicy(tells_needs=True)
+
+
+def launch_ports(store: SqliteStateStore | None) -> LaunchPorts:
+    """Return the world of a launch on Dataflow. store: None reads and records nothing."""
+    from ullage.control.job_launch import LaunchPorts
+
+    return LaunchPorts(
+        store=store,
+        policy=worker_policy(),
+        clock=SystemClock(),
+        entropy=os.urandom,
+    )
+
+
+def dataflow_jobs(
+    *, project: str, region: str, endpoint: str | None = None, has_auth: bool = True
+) -> JobSource:
+    """Open the jobs of Dataflow in one project and region; errors name the way out."""
+    from ullage.sources.dataflow import DataflowJobs
+
+    return DataflowJobs.open(project=project, region=region, endpoint=endpoint, has_auth=has_auth)
 
 
 def backtest_policy(policy_id: str) -> RunPolicy:

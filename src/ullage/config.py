@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from ullage.core.errors import ConfigError
+from ullage.core.price_book import PriceBook, dataflow_price_from
 from ullage.core.prices import DEFAULT_MEMORY_PRICE, MemoryPrice
 from ullage.core.units import GIB, parse_bytes
+
+_REGION = re.compile(r"[a-z][a-z0-9-]{1,39}", re.ASCII)
 
 PRESETS: Mapping[str, tuple[float, float]] = {
     "batch": (1.0, 0.02),
@@ -52,7 +57,8 @@ class Settings:
     """Share of the host's memory that runs never book: what the rest of the host needs."""
 
     reserve_min_bytes: int = GIB
-    """Least reserve in bytes: 5 % of a small host is too little to stay reachable."""
+    """Least reserve in bytes: 5 % of a small host is too little to stay reachable. On hosts and
+    in containers below 8 GiB one part in eight of the memory is enough."""
 
     poll_s: float = 0.05
     """Seconds between two readings of a quiet run: 21 us each, far below 0.5 % of a core."""
@@ -65,8 +71,15 @@ class Settings:
     """Seconds a run may wait at its limit for memory that others hold, before the kernel
     gets its OOM killer back: longer waits look like a hang."""
 
+    keep_samples: timedelta | None = None
+    """How long samples that have left the state are kept (keep_samples_days in the file); None
+    = for ever. Runs, attempts and OOM kills are kept for ever whatever this says."""
+
     prices: MemoryPrice = field(default=DEFAULT_MEMORY_PRICE)
     """What a GiB-hour costs in reports: [prices] in the file, or ULLAGE_PRICE_GIB_HOUR_USD."""
+
+    price_book: PriceBook = field(default_factory=PriceBook)
+    """What Dataflow costs by region: us-central1, and each [prices.dataflow.REGION] of the file."""
 
     source: str = "defaults"
     """Where these settings came from, in words (for `ullage doctor`)."""
@@ -96,11 +109,12 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         "ledger_path", _default_ledger(env, state_dir)
     )
     values.pop("ledger_path", None)
-    prices = _price_from(env, values.pop("prices", DEFAULT_MEMORY_PRICE))
+    price, book = values.pop("prices", (DEFAULT_MEMORY_PRICE, PriceBook()))
     settings = Settings(
         state_dir=state_dir,
         ledger_path=ledger_path,
-        prices=prices,
+        prices=_price_from(env, price),
+        price_book=book,
         source=where or "defaults and the environment",
     ).with_preset(values.pop("preset", "batch"))
     return replace(settings, **values)
@@ -205,6 +219,10 @@ def _between(low: float, high: float) -> Callable[[object, str], object]:
     return lambda value, name: _number(value, name, low, high)
 
 
+def _days(value: object, name: str) -> object:
+    return timedelta(days=_number(value, name, 1, 36_500))
+
+
 def _text(value: object, name: str) -> str:
     if not isinstance(value, str) or not value.isprintable() or len(value) > 4096:
         raise ConfigError(f"{name}: {value!r:.40} is not a text of printable characters")
@@ -237,14 +255,31 @@ def _preset(name: str) -> tuple[float, float]:
 
 
 def _prices(value: object, name: str) -> object:
-    from datetime import date
-
-    keys = {"gib_hour_usd": None, "name": None, "region": None, "as_of": None}
+    keys = dict.fromkeys(("gib_hour_usd", "name", "region", "as_of", "dataflow"))
     if not isinstance(value, dict):
         raise ConfigError(f"{name}: write a table [{name}] with gib_hour_usd = 0.0036")
     for key in value:
         if key not in keys:
             raise ConfigError(f"unknown key {name}.{key!a}{_nearest(key, keys)}")
+    book = _price_book(value.get("dataflow", {}), f"{name}.dataflow")
+    is_memory_told = value.keys() - {"dataflow"} or not value
+    return (_memory_price(value, name) if is_memory_told else DEFAULT_MEMORY_PRICE), book
+
+
+def _price_book(value: object, name: str) -> PriceBook:
+    book = PriceBook()
+    if not isinstance(value, dict):
+        raise ConfigError(f"{name}: write a table for each region, [{name}.europe-west1]")
+    for region, table in value.items():
+        if not isinstance(table, dict) or not _REGION.fullmatch(region):
+            raise ConfigError(f"{name}.{region[:40]!a}: write [{name}.europe-west1], a table")
+        book = book.with_dataflow(dataflow_price_from(table, region=region))
+    return book
+
+
+def _memory_price(value: Mapping[str, object], name: str) -> MemoryPrice:
+    from datetime import date
+
     if "gib_hour_usd" not in value:
         raise ConfigError(f"[{name}] needs gib_hour_usd, the price of one GiB-hour in USD")
     as_of = value.get("as_of")
@@ -270,6 +305,7 @@ _KEYS: Mapping[str, tuple[str, Callable[[object, str], object]]] = {
     "poll_s": ("poll_s", _between(0.001, 10)),
     "fast_poll_s": ("fast_poll_s", _between(0.0005, 10)),
     "wait_for_memory_s": ("wait_for_memory_s", _between(0, 86_400)),
+    "keep_samples_days": ("keep_samples", _days),
     "prices": ("prices", _prices),
 }
 """Key in the file -> (field of Settings, how it is read)."""

@@ -19,6 +19,8 @@ from ullage.stores.sample_blob import pack_samples, unpack_samples
 from ullage.stores.schema.migrations import MIGRATIONS, Migration, migrate, schema_version
 from ullage.stores.state import SqliteStateStore
 from ullage.testing.records import START, begun_run, ended, one_attempt, one_decision
+from ullage.testing.sample_contract import MakeStore as MakeSampleStore
+from ullage.testing.sample_contract import SampleArchiveContract
 from ullage.testing.store_contract import MakeStore, StateStoreContract
 
 
@@ -26,6 +28,12 @@ class TestSqliteStateStore(StateStoreContract):
     @pytest.fixture
     def make_store(self, tmp_path: Path) -> MakeStore:
         return lambda: SqliteStateStore.open(tmp_path / "state" / "state.db")
+
+
+class TestSqliteSamples(SampleArchiveContract):
+    @pytest.fixture
+    def make_store(self, tmp_path: Path) -> MakeSampleStore:
+        return lambda: SqliteStateStore.open(tmp_path / "a 'b?*[x]%" / "state.db")
 
 
 @pytest.fixture

@@ -54,9 +54,8 @@ class Cli:
     def __call__(self, *args: object, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run any `ullage` command to its end."""
         words = [*self.command, *map(str, args)]
-        return subprocess.run(
-            words, env=self.env, capture_output=True, text=True, timeout=120, **options
-        )
+        chosen = {"timeout": 120, **options}
+        return subprocess.run(words, env=self.env, capture_output=True, text=True, **chosen)
 
     def run(self, *args: object, **options: Any) -> Ended:
         """Run `ullage run ARGS` with --json and read the result."""

@@ -26,10 +26,11 @@ def _total(text: str) -> tuple[list[float], list[float]]:
 
 @pytest.mark.real
 @pytest.mark.beam
+@pytest.mark.timeout(1200)  # a minute on an idle machine; a busy one is no failure
 @pytest.mark.usefixtures("cgroup1", "data")
 def test_round_one_is_killed_and_round_two_is_not(cli: Cli) -> None:
     pytest.importorskip("apache_beam", reason="needs Apache Beam: run `make test-beam`")
-    done = cli("demo")
+    done = cli("demo", timeout=1100)
     assert done.returncode == 0, done.stderr
     before, after = _total(done.stdout)
     assert before[1] >= 5

@@ -64,6 +64,18 @@ def test_a_scope_of_our_own_will_do(tree: Tree) -> None:
     assert tree.find() == (str(own), "")
 
 
+def test_as_the_first_process_of_a_container_what_it_started_is_ours(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    tree.process(7, parent=1, name="sentinel")
+    container = tree.make("/", cgroup__procs="1\n7", cgroup__type="domain")
+    assert tree.find() == (str(container), "")
+    tree.process(9, parent=0, name="docker exec")
+    tree.make("/", cgroup__procs="1\n7\n9", cgroup__type="domain")
+    assert tree.find()[0] is None
+
+
 def test_beside_a_shared_cgroup_without_limits(tree: Tree) -> None:
     tree.make("/")
     above = tree.make("/app.slice", cgroup__subtree_control="memory pids")

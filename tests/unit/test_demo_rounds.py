@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
+from threading import Event
 
 import pytest
 
@@ -33,6 +35,30 @@ def test_a_job_that_fails_ends_the_others() -> None:
 
     with pytest.raises(PermanentError, match="no"):
         rounds._side_by_side(JOBS, runs, lambda run: None)
+
+
+def test_a_failure_is_seen_while_jobs_before_it_still_run() -> None:
+    may_end = Event()
+
+    def runs(job: Job) -> Iterator[JobRun]:
+        if job.name == "b":
+            raise PermanentError("no")
+        assert may_end.wait(60)
+        yield from _runs(job)
+
+    class Running:
+        def send_signal(self, number: int) -> None:
+            assert number == signal.SIGTERM
+            may_end.set()
+
+    running = Running()
+    rounds._RUNNING.add(running)  # type: ignore[arg-type]
+    try:
+        with pytest.raises(PermanentError, match="no"):
+            rounds._side_by_side(JOBS, runs, lambda run: None)
+    finally:
+        rounds._RUNNING.discard(running)  # type: ignore[arg-type]
+    assert may_end.is_set()
 
 
 def test_without_beam_there_are_plain_commands_alone(monkeypatch: pytest.MonkeyPatch) -> None:

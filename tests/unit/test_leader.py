@@ -8,7 +8,12 @@ import pytest
 from ullage.core.view import RunHistory
 from ullage.core.workload import Features
 from ullage.policies.experts import EXPERTS, evidence_of, read_all
-from ullage.policies.leader import choose_leader, is_scoring_turn, settled_experts
+from ullage.policies.leader import (
+    _even_upper,
+    choose_leader,
+    is_scoring_turn,
+    settled_experts,
+)
 from ullage.testing.histories import run_history
 
 
@@ -85,3 +90,14 @@ def test_a_score_stands_for_the_runs_since_the_one_before() -> None:
     readings = [reading for reading in read_all(seen) if reading.expert.name in costs]
     # 8 runs for the constant, 13 + 10 for the recent one.
     assert choose_leader(history, seen, readings).expert.name == "recent"
+
+
+@pytest.mark.parametrize("n", [2, 3, 20, 21, 22, 41, 64])
+def test_even_weights_have_the_quantile_that_counting_gives(n: int) -> None:
+    """Each run left out in turn: the rank of the 0.95 quantile of the others, by their sums."""
+    residual = np.random.default_rng(n).integers(0, 9, n).astype(float)
+    order = np.argsort(residual, kind="stable")
+    others = 1.0 - np.eye(n)
+    below = np.cumsum(others[:, order], axis=1)
+    counted = (below >= 0.95 * below[:, -1:] - 1e-15).argmax(axis=1)
+    assert _even_upper(order).tolist() == counted.tolist()

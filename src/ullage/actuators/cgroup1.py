@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
 
 from ullage.access import cgroup1 as files
 from ullage.access.folders import Folder, open_made
@@ -43,16 +44,23 @@ def enclosing_room_bytes(path: str) -> int | None:
     The room of one cgroup is its limit minus what it cannot drop. A cgroup that an outer
     `ullage run` made does not count: it grows with what is inside.
     """
-    room_bytes: int | None = None
+    rooms = [max(0, limit - _kept_bytes(folder)) for folder, limit in _enclosing_limits(path)]
+    return min(rooms, default=None)
+
+
+def enclosing_limit_bytes(path: str) -> int | None:
+    """Return the least limit of `path` and the cgroups above it, or None if unlimited."""
+    return min((limit for _, limit in _enclosing_limits(path)), default=None)
+
+
+def _enclosing_limits(path: str) -> Iterator[tuple[str, int]]:
+    """Yield (cgroup, its limit) from `path` upwards, where it has one that is not ours."""
     while os.path.exists(f"{path}/memory.limit_in_bytes"):
         with open_made(path) as folder:
             limit_bytes = files.limit_of(folder)
-            _, kept_bytes = files.usage_and_need(folder)
         if limit_bytes is not None and not os.path.basename(path).startswith(NAME_PREFIX):
-            left_bytes = max(0, limit_bytes - kept_bytes)
-            room_bytes = left_bytes if room_bytes is None else min(room_bytes, left_bytes)
+            yield path, limit_bytes
         path = os.path.dirname(path)
-    return room_bytes
 
 
 class Cgroup1Sandbox:
@@ -140,3 +148,8 @@ class Cgroup1Sandbox:
 
 def _pids(folder: Folder) -> list[int]:
     return [int(word) for word in folder.read("cgroup.procs").split()]
+
+
+def _kept_bytes(path: str) -> int:
+    with open_made(path) as folder:
+        return files.usage_and_need(folder)[1]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
 
 from ullage.access import cgroup2 as files
 from ullage.access.folders import open_made
@@ -73,14 +74,22 @@ def enclosing_room_bytes(path: str) -> int | None:
 
     As in v1: limit minus what cannot be dropped; cgroups of an outer `ullage run` do not count.
     """
-    room_bytes: int | None = None
+    rooms = [max(0, limit - _kept_bytes(folder)) for folder, limit in _enclosing_limits(path)]
+    return min(rooms, default=None)
+
+
+def enclosing_limit_bytes(path: str) -> int | None:
+    """Return the least limit of `path` and the cgroups above it, or None if unlimited."""
+    return min((limit for _, limit in _enclosing_limits(path)), default=None)
+
+
+def _enclosing_limits(path: str) -> Iterator[tuple[str, int]]:
+    """Yield (cgroup, its limit) from `path` upwards, where it has one that is not ours."""
     while os.path.exists(f"{path}/memory.max"):
         limits = [*_numbers(path, "memory.max"), *_numbers(path, "memory.high")]
         if limits and not os.path.basename(path).startswith(NAME_PREFIX):
-            left_bytes = max(0, min(limits) - _kept_bytes(path))
-            room_bytes = left_bytes if room_bytes is None else min(room_bytes, left_bytes)
+            yield path, min(limits)
         path = os.path.dirname(path)
-    return room_bytes
 
 
 class Cgroup2Sandbox:
@@ -242,9 +251,11 @@ def _is_ours(pid: str, proc: str) -> bool:
         stat = _text(f"{proc}/{pid}", "stat")
         # The name may hold blanks and brackets: fields count from the last bracket.
         fields = stat.rpartition(")")[2].split()
-        if len(fields) < 2 or fields[1] in ("0", "1"):
+        if len(fields) < 2:
             return False
         pid = fields[1]
+        if pid in ("0", "1") and pid != own:  # the first process of a container is pid 1 itself
+            return False
     return False
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ullage.cli.backtest import app as backtest
+from ullage.cli.compact import compact
 from ullage.cli.demo import demo
 from ullage.cli.describe import describe
 from ullage.cli.doctor import doctor
@@ -14,6 +15,7 @@ from ullage.cli.explain import explain
 from ullage.cli.export import export
 from ullage.cli.get import get
 from ullage.cli.import_ import import_
+from ullage.cli.jobs import app as jobs
 from ullage.cli.run import run
 
 app = typer.Typer(
@@ -32,7 +34,9 @@ app.command()(doctor)
 app.command()(demo)
 app.command("import")(import_)
 app.command()(export)
+app.command()(compact)
 app.add_typer(backtest)
+app.add_typer(jobs)
 
 
 def _print_version(is_wanted: bool) -> None:

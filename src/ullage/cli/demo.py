@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import typer
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
 _BAR_CHARS = 24
 _STEP_BYTES = 64 << 20
+_SCREEN_CHARS = 79
 
 
 def demo() -> None:
@@ -34,11 +37,14 @@ def demo() -> None:
             typer.echo(_what_runs(jobs))
             months = {count for job in jobs for count in job.months}
             inputs = write_months(source, Path(folder), tuple(sorted(months)))
-            prepared = Demo(jobs=jobs, inputs=inputs, source=source, folder=Path(folder))
+            screen = _Screen()
+            prepared = Demo(
+                jobs=jobs, inputs=inputs, source=source, folder=Path(folder), begins=screen.begin
+            )
             if sandboxes.reason:
-                _observe(prepared, sandboxes.reason)
+                _observe(prepared, sandboxes.reason, screen)
             else:
-                _compare(prepared, settings.prices)
+                _compare(prepared, settings.prices, screen)
     except UllageError as error:
         typer.echo(f"ullage: {error}", err=True)
         raise typer.Exit(1) from error
@@ -54,7 +60,41 @@ def _what_runs(jobs: tuple[Job, ...]) -> str:
     )
 
 
-def _compare(prepared: Demo, prices: MemoryPrice) -> None:
+class _Screen:
+    """A line for each run that has ended; below it, on a terminal, what runs now."""
+
+    def __init__(self) -> None:
+        self._running: list[tuple[str, int]] = []
+        self._lock = Lock()
+        self._is_live = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+    def begin(self, job: str, months: int) -> None:
+        """Show that a run of `job` has begun."""
+        with self._lock:
+            self._running.append((job, months))
+            self._draw()
+
+    def end(self, run: JobRun) -> None:
+        """Tell how a run ended."""
+        with self._lock:
+            self._running = [each for each in self._running if each[0] != run.job]
+            self._clear()
+            typer.echo(_line_of(run))
+            self._draw()
+
+    def _draw(self) -> None:
+        if self._is_live and self._running:
+            now = ", ".join(f"{job} {months}" for job, months in self._running)
+            self._clear()
+            typer.echo(f"  running: {now}"[:_SCREEN_CHARS], nl=False)
+        sys.stdout.flush()
+
+    def _clear(self) -> None:
+        if self._is_live:
+            typer.echo("\r\x1b[K", nl=False)
+
+
+def _compare(prepared: Demo, prices: MemoryPrice, screen: _Screen) -> None:
     from ullage.core.units import format_bytes
     from ullage.demo.rounds import run_naive_round, run_ullage_round
 
@@ -63,9 +103,9 @@ def _compare(prepared: Demo, prices: MemoryPrice) -> None:
         f"\nRound 1: a fixed limit ({', '.join(format_bytes(limit) for limit in fixed)}); what the "
         "kernel kills is run again with twice as much."
     )
-    before = run_naive_round(prepared, _tell)
+    before = run_naive_round(prepared, screen.end)
     typer.echo("\nRound 2: the same work under Ullage, beginning with the same numbers.")
-    after = run_ullage_round(prepared, _tell)
+    after = run_ullage_round(prepared, screen.end)
     typer.echo("")
     for line in comparison_table(before, after, prices):
         typer.echo(line)
@@ -75,31 +115,31 @@ def _compare(prepared: Demo, prices: MemoryPrice) -> None:
     typer.echo("\nNext: ullage run --name my-job -- YOUR COMMAND    then: ullage explain my-job")
 
 
-def _observe(prepared: Demo, reason: str) -> None:
+def _observe(prepared: Demo, reason: str, screen: _Screen) -> None:
     from ullage.demo.rounds import run_ullage_round
 
     typer.echo(f"\nNo limit can be set here ({reason}), so the jobs are only observed.")
-    seen = run_ullage_round(prepared, _tell)
+    seen = run_ullage_round(prepared, screen.end)
     typer.echo("\nWhat was learned:")
     for run in {run.job: run for run in seen}.values():
         typer.echo(f"  {run.job}: {run.result['recommendation']['reason']}")
     typer.echo("\nNext: ullage doctor    says what is missing, and the command that grants it")
 
 
-def _tell(run: JobRun) -> None:
-    """Print one line: the job, its input, and a picture of limit against need."""
+def _line_of(run: JobRun) -> str:
+    """Return one line: the job, its input, and a picture of limit against need."""
     from ullage.core.units import format_bytes
 
     attempt = run.result["attempts"][-1]
     limit_bytes, peak_bytes = attempt["final_limit_bytes"], attempt["peak_bytes"]
     verdict = "ok" if run.is_ok else "OOM-KILLED"
     raises = f", raised {run.result['raises']}x" if run.result["raises"] else ""
+    months = "month " if run.months == 1 else "months"
     limit = "no limit" if limit_bytes is None else format_bytes(limit_bytes)
-    typer.echo(
-        f"  {run.job:<17} {run.months:>2} months  {_bar(peak_bytes, limit_bytes)} "
+    return (
+        f"  {run.job:<17} {run.months:>2} {months}  {_bar(peak_bytes, limit_bytes)} "
         f"need {format_bytes(peak_bytes):>8} of {limit:>8}  {verdict}{raises}"
     )
-    sys.stdout.flush()
 
 
 def _bar(peak_bytes: int, limit_bytes: int | None) -> str:

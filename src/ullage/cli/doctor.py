@@ -37,6 +37,7 @@ def doctor() -> None:
         _memory_control(),
         _host_memory(),
         _state(settings),
+        _segments(settings),
         _ledger(settings),
         _settings(settings),
     ]
@@ -140,6 +141,28 @@ def _state(settings: Settings) -> Finding:
         )
     words = ", ".join(f"{count} {name}" for name, count in counts.items())
     return Finding(name="state", is_well=True, words=f"{settings.state_dir} ({words})")
+
+
+def _segments(settings: Settings) -> Finding:
+    """Verify the segments, digests and all."""
+    from ullage.bootstrap import open_store
+    from ullage.core.errors import UllageError
+    from ullage.outcomes.compaction import segments_words
+
+    try:
+        store = open_store(settings)
+        try:
+            report = store.segments_report()
+        finally:
+            store.close()
+    except UllageError as error:
+        return Finding(name="segments", is_well=False, words=str(error))
+    return Finding(
+        name="segments",
+        is_well=not report.faults,
+        words=segments_words(report),
+        way_out=report.faults[0] if report.faults else "",
+    )
 
 
 def _ledger(settings: Settings) -> Finding:

@@ -72,16 +72,19 @@ def _explain(
 ) -> Explanation:
     from ullage import bootstrap
     from ullage.core.decide import decide_run
-    from ullage.core.view import history_of
+    from ullage.core.view import history_of, moment_of_view
     from ullage.outcomes.explain import explain_decision
 
     question = _question(settings, runs, features=features, retries=retries, can_grow=can_grow)
     if retries and not can_grow:
         question = replace(question, spending=reader.spending())
+    question = replace(question, asked_at=moment_of_view(runs, now=question.asked_at))
     history = history_of(runs, at=question.asked_at)
     related = None
     if len(history) == 0:
-        related = history_of(reader.runs(limit=HISTORY_RUNS), at=question.asked_at)
+        others = reader.runs(limit=HISTORY_RUNS)
+        question = replace(question, asked_at=moment_of_view(others, now=question.asked_at))
+        related = history_of(others, at=question.asked_at)
     decision = decide_run(history, question, bootstrap.run_policy(), related=related)
     return explain_decision(decision, runs, workload=runs[0].workload, price=settings.prices)
 
@@ -92,13 +95,16 @@ def _question(
     """Return what `ullage run` would ask now; features not given are the latest run's."""
     from ullage import bootstrap
     from ullage.core.allocation import FLOOR_BYTES, Bounds, Prices
+    from ullage.core.booking import reserve_bytes
     from ullage.core.decision import RunQuestion
     from ullage.core.workload import Features
 
     last, given = runs[0].features, bootstrap.measure_features([], "/", features)
     named = {*given.numbers, *given.labels}
     available_bytes, total_bytes = bootstrap.read_memory()
-    reserve_bytes = max(settings.reserve_min_bytes, int(settings.reserve_ratio * total_bytes))
+    reserved_bytes = reserve_bytes(
+        total_bytes, ratio=settings.reserve_ratio, min_bytes=settings.reserve_min_bytes
+    )
     return RunQuestion(
         workload_key=runs[0].workload.key,
         asked_at=bootstrap.SystemClock().now(),
@@ -108,7 +114,7 @@ def _question(
             sources=dict.fromkeys((*last.numbers, *last.labels), "as in the latest run")
             | dict(given.sources),
         ),
-        bounds=Bounds(ceiling_bytes=max(FLOOR_BYTES, available_bytes - reserve_bytes)),
+        bounds=Bounds(ceiling_bytes=max(FLOOR_BYTES, available_bytes - reserved_bytes)),
         attempts_left=retries,
         can_grow=can_grow,
         failure_budget_ratio=settings.failure_budget_ratio,

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Protocol
 
 from ullage import bootstrap
 from ullage.cli.reading import find_workload, say
-from ullage.core.errors import ConfigError
-from ullage.core.ports import RunArchive, RunReader
+from ullage.cli.spans import span_of
+from ullage.core.errors import ConfigError, DataError
+from ullage.core.ports import RunArchive, RunReader, SampleArchive
+from ullage.core.telemetry import SampleSeries
 from ullage.core.workload import Run
 from ullage.outcomes.exports import (
     DECISION_COLUMNS,
@@ -29,12 +30,11 @@ from ullage.outcomes.exports import (
     sample_rows,
 )
 
-_SPAN = re.compile(r"([0-9]{1,6})([mhdw])", re.ASCII)
+_SHOWN_FAULTS = 5
 _COLUMNS = {"runs": RUN_COLUMNS, "samples": SAMPLE_COLUMNS, "decisions": DECISION_COLUMNS}
-_SPANS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-class Record(RunReader, RunArchive, Protocol):
+class Record(RunReader, RunArchive, SampleArchive, Protocol):
     """What an export needs of the store."""
 
 
@@ -75,10 +75,10 @@ def parse_since(text: str | None, *, now: datetime) -> datetime | None:
     """
     if text is None:
         return None
-    match = _SPAN.fullmatch(text.strip())
+    span = span_of(text)
     try:
-        if match is not None:
-            return now - timedelta(**{_SPANS[match.group(2)]: int(match.group(1))})
+        if span is not None:
+            return now - span
         at = datetime.fromisoformat(text.strip())
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError) as error:
@@ -99,7 +99,7 @@ def _export(record: Record | None, options: ExportOptions, since: datetime | Non
     if options.what == "runs":
         rows = _run_rows(record, record.each_run(options.workload, since=since))
     elif options.what == "samples":
-        rows = _sample_rows(record, record.each_run(options.workload, since=since))
+        rows = _sample_rows(record, options.workload, since)
     else:
         decisions = record.each_decision(options.workload, since=since)
         rows = (decision_row(each, to_json=bootstrap.record_json) for each in decisions)
@@ -119,13 +119,26 @@ def _run_rows(record: Record, runs: Iterator[Run]) -> Rows:
         say(f"{running_count:,} runs have not ended yet and are left out")
 
 
-def _sample_rows(record: Record, runs: Iterator[Run]) -> Rows:
-    for run in runs:
+def _sample_rows(record: Record, workload_key: str | None, since: datetime | None) -> Rows:
+    """Yield the samples wherever they lie, one attempt after another; tell what is lacking."""
+    faults: list[str] = []
+    unread_count = 0
+    for run in record.each_run(workload_key, since=since):
         for attempt in run.attempts:
-            if record is not None:
-                yield from sample_rows(
-                    run, attempt.number, record.samples(run.run_id, attempt.number)
-                )
+            try:
+                samples = record.samples(run.run_id, attempt.number)
+            except DataError as error:
+                unread_count += 1
+                faults += [str(error)] if str(error) not in faults else []
+                samples = SampleSeries()
+            yield from sample_rows(run, attempt.number, samples)
+    if unread_count:
+        say(f"the samples of {unread_count:,} attempts cannot be read and are left out:")
+        for fault in faults[:_SHOWN_FAULTS]:
+            say(fault)
+    dropped_count = record.dropped_attempts_count(workload_key, since=since)
+    if dropped_count:
+        say(f"the samples of {dropped_count:,} attempts were given up by retention")
 
 
 @contextmanager

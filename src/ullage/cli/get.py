@@ -10,6 +10,8 @@ import typer
 from ullage.outcomes.formats import OutputFormat
 
 if TYPE_CHECKING:
+    from ullage.cli.reading import Record
+    from ullage.config import Settings
     from ullage.core.ports import RunReader
     from ullage.outcomes.tables import Table
 
@@ -23,6 +25,7 @@ class Kind(StrEnum):
     WORKLOADS = "workloads"
     RUNS = "runs"
     OOMS = "ooms"
+    JOBS = "jobs"
 
 
 def get(
@@ -33,19 +36,29 @@ def get(
     ] = OutputFormat.TABLE,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many rows.")] = 50,
 ) -> None:
-    """List workloads, runs or OOM kills, newest first."""
+    """List workloads, runs, OOM kills or Dataflow jobs, newest first."""
     from ullage.cli.reading import find_workload, is_on_terminal, put, reading, say
     from ullage.outcomes.render import render
 
-    with reading() as (_, reader):
-        if workload is not None:
-            find_workload(reader, workload)
-        table = _table(kind, reader, workload, limit)
+    with reading() as (settings, reader):
+        if kind is Kind.JOBS:
+            table = _jobs(settings, reader, workload, limit)
+        else:
+            if workload is not None:
+                find_workload(reader, workload)
+            table = _table(kind, reader, workload, limit)
     is_for_people = output in (OutputFormat.TABLE, OutputFormat.WIDE)
     if not table.rows:
         say(table.empty)
     if table.rows or not is_for_people:
         put(render(table, output, on_terminal=is_for_people and is_on_terminal()))
+
+
+def _jobs(settings: Settings, reader: Record | None, workload: str | None, limit: int) -> Table:
+    from ullage.outcomes.jobs import jobs_table
+
+    jobs = [] if reader is None else reader.jobs(workload, limit=limit)
+    return jobs_table(jobs, settings.price_book, of=workload)
 
 
 def _table(kind: Kind, reader: RunReader | None, workload: str | None, limit: int) -> Table:

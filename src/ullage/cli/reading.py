@@ -15,10 +15,10 @@ import typer
 
 if TYPE_CHECKING:
     from ullage.config import Settings
-    from ullage.core.ports import RunArchive, RunReader
+    from ullage.core.ports import JobArchive, RunArchive, RunReader, SampleArchive
     from ullage.core.workload import Workload
 
-    class Record(RunReader, RunArchive, Protocol):
+    class Record(RunReader, RunArchive, JobArchive, SampleArchive, Protocol):
         """The record, to be read."""
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from ullage.outcomes.formats import TextFormat
+
 if TYPE_CHECKING:
+    from ullage.cli.run_options import RunOptions
     from ullage.config import Settings
     from ullage.control.run import RunPorts, RunReport, RunRequest
     from ullage.core.workload import Workload
@@ -61,8 +65,17 @@ def run(
     no_record: Annotated[
         bool, typer.Option("--no-record", help="Neither read nor write the history.")
     ] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Show a Dataflow job's worker; start nothing.")
+    ] = False,
+    output: Annotated[
+        TextFormat, typer.Option("--output", "-o", help="How --plan shows it.")
+    ] = TextFormat.TEXT,
 ) -> None:
-    """Run a command under memory control: it is kept alive, learned from, and sized next time."""
+    """Run a command under memory control: it is kept alive, learned from, and sized next time.
+
+    A command that launches a Dataflow job gets the job's worker into its options.
+    """
     from ullage.cli.run_options import RunOptions, build_request
     from ullage.core.errors import UllageError
 
@@ -82,16 +95,61 @@ def run(
         is_recording=not no_record,
     )
     workload: Workload | None = None
+    argv = tuple(command)
     try:
         from ullage.config import load_settings
 
         settings = load_settings()
-        prepared = build_request(options, command, settings)
+        if _names_dataflow(command) or plan:
+            options, argv = _size(options, command, settings, is_plan_only=plan, output=output)
+        prepared = replace(build_request(options, command, settings), argv=argv)
         workload = prepared.workload
         report = _supervise(prepared, settings, is_recording=options.is_recording)
     except UllageError as error:
         _refuse(error, workload, options.json_file)
     _finish(report, options.json_file, settings, is_quiet=quiet)
+
+
+def _names_dataflow(command: list[str]) -> bool:
+    """Say whether it is worth looking for a launch: every run pays for this line only."""
+    return any("dataflow" in word.lower() for word in command)
+
+
+def _size(
+    options: RunOptions,
+    command: list[str],
+    settings: Settings,
+    *,
+    is_plan_only: bool,
+    output: TextFormat,
+) -> tuple[RunOptions, tuple[str, ...]]:
+    """Return the launcher's own options and its sized command; `--plan` ends here."""
+    from ullage.cli.run_launch import launch_of, launch_text, plan_output, size_launch
+    from ullage.cli.run_options import build_request
+    from ullage.core.errors import ConfigError
+
+    launch = launch_of(command)
+    if launch is None:
+        if is_plan_only:
+            raise ConfigError(
+                "--plan is for commands that launch a Dataflow job (--runner=DataflowRunner); "
+                "for others see `ullage explain`"
+            )
+        return options, tuple(command)
+    if options.is_observing and not is_plan_only:
+        return options, tuple(command)
+    if launch.sdk is None and not is_plan_only:
+        _say(f"Dataflow launch left as it is: {launch.why_not}")
+        return options, tuple(command)
+    is_plan_only = is_plan_only or launch.is_set("ullage_plan")
+    launcher = replace(options, name=None)  # --name is the job's; the launcher is another workload
+    build_request(launcher, command, settings)  # what is wrong with it is said before recording
+    sized = size_launch(command, launch, options, settings, is_plan_only=is_plan_only)
+    if is_plan_only:
+        typer.echo(plan_output(sized, output), nl=False)
+        _exit(0)
+    _write(launch_text(sized).rstrip("\n"))
+    return options if sized.plan is None else launcher, sized.argv
 
 
 def _supervise(request: RunRequest, settings: Settings, *, is_recording: bool) -> RunReport:

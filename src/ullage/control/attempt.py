@@ -20,6 +20,9 @@ from ullage.core.telemetry import PressureState, SampleSeries
 from ullage.core.workload import Attempt, ControlKind, Outcome
 
 _REBOOK_EVERY_S = 1.0
+_SETTLE_S = 0.1
+"""How long what a command started may take to end after it, before it counts as left running:
+Python's multiprocessing leaves a tracker that ends by itself."""
 _KILL_TREE_AT_SIGNAL = 3
 """The third Ctrl-C kills the whole tree: whoever presses it three times means it."""
 
@@ -273,6 +276,8 @@ class AttemptWatch:
     def _end_tree(self) -> int:
         """Return how many processes are left; after an interruption, end them first."""
         members = self._target.sandbox.member_pids()
+        if members and self._endings == 0:
+            members = self._settled_members()
         if not members or self._endings == 0:
             return len(members)
         self._signal_members(signal.SIGTERM)
@@ -281,6 +286,15 @@ class AttemptWatch:
             select.select([], [], [], 0.02)
         self.kill_members()
         return len(self._target.sandbox.member_pids())
+
+    def _settled_members(self) -> list[int]:
+        """Return who is left after a moment: a program's own last processes are just ending."""
+        deadline_s = self._clock.monotonic_s() + _SETTLE_S
+        while (members := self._target.sandbox.member_pids()) and (
+            self._clock.monotonic_s() < deadline_s
+        ):
+            select.select([], [], [], 0.01)
+        return members
 
     def kill_members(self) -> None:
         """Kill what is left inside the sandbox and wait until it is gone (at most 2 s)."""

@@ -84,7 +84,8 @@ class Meter:
     def _sample(self, elapsed_s: float, reading: MemoryReading, limit_bytes: int | None) -> None:
         self._sampled_s = elapsed_s
         self.samples.append(
-            elapsed_s * 1000,
+            round(elapsed_s * 1_000_000)
+            / 1000,  # finer is noise, and takes more room than all else
             need_bytes=reading.need_bytes,
             usage_bytes=reading.usage_bytes,
             limit_bytes=limit_bytes,

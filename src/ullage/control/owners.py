@@ -1,8 +1,17 @@
-"""Who supervises a run: a process named so that no later process can be taken for it."""
+"""Who supervises a run: a process named so that no later process can be taken for it.
+
+A job on Dataflow is supervised by the service, not by a process of this host: its owner token
+is `dataflow:PROJECT/REGION/JOB NAME`, and such a run stays open until its end is read back.
+"""
 
 from __future__ import annotations
 
 import os
+
+from ullage.core.ids import fit_name
+
+LAUNCHED = "dataflow:"
+"""How the owner token of a launched job begins."""
 
 
 def own_owner() -> str:
@@ -10,8 +19,22 @@ def own_owner() -> str:
     return _token(os.getpid()) or f"unknown:{os.getpid()}:0"
 
 
+def launch_owner(project: str | None, region: str, job_name: str) -> str:
+    """Return the owner token of a job that is launched on Dataflow.
+
+    >>> launch_owner("acme", "us-central1", "orders")
+    'dataflow:acme/us-central1/orders'
+    """
+    return LAUNCHED + "/".join(fit_name(part) or "-" for part in (project or "", region, job_name))
+
+
 def is_owner_alive(owner: str) -> bool:
-    """Say whether the process that `owner` names still runs (not merely its number)."""
+    """Say whether the process that `owner` names still runs (not merely its number).
+
+    A launched job counts as alive: only the service knows, and whoever reads it back.
+    """
+    if owner.startswith(LAUNCHED):
+        return True
     parts = owner.split(":")
     return len(parts) == 3 and parts[1].isdecimal() and _token(int(parts[1])) == owner
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from ullage.control.attempt import AttemptEnd, AttemptPlan, AttemptWatch, Target, WatchSettings
+from ullage.control.forward_clock import ForwardClock
 from ullage.control.growth import Envelope
 from ullage.control.sentinel import Sentinel
 from ullage.control.signals import SignalQueue
@@ -34,7 +35,7 @@ from ullage.core.service_registry import RegisteredService, ServiceRegistry
 from ullage.core.spending import Spending
 from ullage.core.telemetry import Attribution, OomEvent
 from ullage.core.units import format_bytes
-from ullage.core.view import RunHistory, history_of
+from ullage.core.view import RunHistory, history_of, moment_of_view
 from ullage.core.workload import Attempt, ControlKind, Features, Outcome, Run, Workload
 
 HISTORY_RUNS = 500
@@ -119,6 +120,7 @@ def supervise_run(request: RunRequest, ports: RunPorts) -> RunReport:
     Raises ConfigError or AdapterError before the command has started; once it has run, the
     report comes back whatever else breaks.
     """
+    ports = replace(ports, clock=ForwardClock(ports.clock))
     run_id = make_run_id(
         epoch_ms=int(ports.clock.now().timestamp() * 1000), entropy=ports.entropy(3)
     )
@@ -141,6 +143,7 @@ class _Run:
         self._attempts: list[Attempt] = []
         self._notes: list[str] = []
         self._is_recorded = ports.store is not None
+        self._view_at = ports.clock.now()
 
     def execute(self) -> RunReport:
         """Decide, record, try, learn."""
@@ -201,13 +204,17 @@ class _Run:
         return Bounds(ceiling_bytes=max(FLOOR_BYTES, ceiling_bytes))
 
     def _read_history(self) -> tuple[RunHistory, RunHistory | None]:
-        now, store = self._ports.clock.now(), self._ports.store
+        store, now = self._ports.store, self._ports.clock.now()
         if store is None:
             return history_of([], at=now), None
-        history = history_of(store.runs(self._request.workload.key, limit=HISTORY_RUNS), at=now)
+        runs = store.runs(self._request.workload.key, limit=HISTORY_RUNS)
+        self._view_at = moment_of_view(runs, now=now)
+        history = history_of(runs, at=self._view_at)
         if len(history):
             return history, None
-        return history, history_of(store.runs(limit=HISTORY_RUNS), at=now)
+        runs = store.runs(limit=HISTORY_RUNS)
+        self._view_at = moment_of_view(runs, now=now)
+        return history, history_of(runs, at=self._view_at)
 
     def _read_spending(self) -> Spending | None:
         """Return what all workloads have spent of the budget, where it is this run's too."""
@@ -221,7 +228,7 @@ class _Run:
         request = self._request
         return RunQuestion(
             workload_key=request.workload.key,
-            asked_at=self._ports.clock.now(),
+            asked_at=max(self._ports.clock.now(), self._view_at),
             features=request.features,
             bounds=self._bounds,
             request_bytes=request.request_bytes,
@@ -448,17 +455,17 @@ class _Run:
     def _decide_next(self, run: Run) -> RunDecision:
         """Return what the next run with the same features and options would get."""
         store = self._ports.store
-        now = self._ports.clock.now()
         runs = [run]
         if store is not None and self._is_recorded:
             runs = store.runs(run.workload.key, limit=HISTORY_RUNS)
+        self._view_at = moment_of_view(runs, now=self._ports.clock.now())
         self._attempts.clear()
         question = replace(self._question(), request_bytes=self._request.request_bytes)
         if self._request.fixed_limit_bytes is not None:
             host_bytes = max(FLOOR_BYTES, self._booking.ceiling_bytes(0))
             question = replace(question, bounds=Bounds(ceiling_bytes=host_bytes), can_grow=True)
         return decide_run(
-            history_of(runs, at=now), question, self._ports.policy, related=self._related
+            history_of(runs, at=self._view_at), question, self._ports.policy, related=self._related
         )
 
 

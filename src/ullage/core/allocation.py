@@ -50,3 +50,15 @@ class Ladder:
 
     limit_bytes: tuple[int, ...]
     oom_prob: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeedCurve:
+    """The chance that a run needs more than m bytes, for every m: a falling staircase.
+
+    need_bytes: rising. above_prob: same length, the chance of a need above each; below the
+    least point it is 1.
+    """
+
+    need_bytes: tuple[float, ...]
+    above_prob: tuple[float, ...]

@@ -25,6 +25,8 @@ from ullage.core.units import GIB
 
 RESERVE_RATIO = 0.05
 RESERVE_MIN_BYTES = GIB
+RESERVE_MIN_SHARE = 8
+"""The least reserve is never more than one part in eight: else a small container gives nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,12 +55,12 @@ class HostMemory:
 def reserve_bytes(
     total_bytes: int, *, ratio: float = RESERVE_RATIO, min_bytes: int = RESERVE_MIN_BYTES
 ) -> int:
-    """Return what runs never book: max(min_bytes, ratio x total memory).
+    """Return what runs never book: max(min(min_bytes, total / 8), ratio x total memory).
 
-    >>> reserve_bytes(64 * GIB) / GIB, reserve_bytes(8 * GIB) / GIB
-    (3.2, 1.0)
+    >>> reserve_bytes(64 * GIB) / GIB, reserve_bytes(8 * GIB) / GIB, reserve_bytes(2 * GIB) / GIB
+    (3.2, 1.0, 0.25)
     """
-    return max(min_bytes, round(ratio * total_bytes))
+    return max(min(min_bytes, total_bytes // RESERVE_MIN_SHARE), round(ratio * total_bytes))
 
 
 def ceiling_bytes(claim: Claim, others: Iterable[Claim], memory: HostMemory) -> int:

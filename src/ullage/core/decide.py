@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from ullage.core.allocation import Ladder
 from ullage.core.decision import Reason, Recommendation, RunDecision, RunQuestion
@@ -26,6 +26,9 @@ from ullage.core.guardrails import (
 )
 from ullage.core.ports import RunPolicy
 from ullage.core.view import RunHistory
+
+Answer = tuple[Recommendation, Ladder, tuple[Reason, ...]]
+"""What a policy says, the ladder after the guards, and every reason for it."""
 
 
 def decide_run(
@@ -58,7 +61,7 @@ def answer_run(
     policy: RunPolicy,
     *,
     related: RunHistory | None = None,
-) -> tuple[Recommendation, Ladder, tuple[Reason, ...]]:
+) -> Answer:
     """Return what `policy` says, and the ladder after the guards with every reason for it.
 
     What a decision is, without the digest that makes it a record: a backtest asks this a
@@ -70,6 +73,34 @@ def answer_run(
         return recommendation, ladder, recommendation.reasons
     ladder, reasons = _guarded(recommendation, history, question)
     return recommendation, ladder, reasons
+
+
+def settle_run(
+    history: RunHistory,
+    question: RunQuestion,
+    policy: RunPolicy,
+    answer: Answer,
+    *,
+    limit_bytes: int,
+    oom_prob: float,
+) -> RunDecision:
+    """Return the decision whose limit is what a machine's shape gives, from `answer_run`'s answer.
+
+    Shapes come in steps and cost money by more than their memory, so a launch may take
+    another limit than the ladder's first rung. The experts' own ladders stay, to be scored
+    when the peak is known; what was spent of a shared budget does not apply.
+    """
+    recommendation, _, reasons = answer
+    ladder = Ladder(limit_bytes=(limit_bytes,), oom_prob=(oom_prob,))
+    reasons = tuple(dict.fromkeys((*reasons, Reason.MACHINE_SHAPE)))
+    return RunDecision(
+        decision_id=decision_digest(policy.policy_id, history, question, ladder, reasons),
+        policy=policy.policy_id,
+        question=question,
+        recommendation=replace(recommendation, spent_prob=(), curve=None),
+        ladder=ladder,
+        reasons=reasons,
+    )
 
 
 def _guarded(

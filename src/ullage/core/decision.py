@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from ullage.core.allocation import Bounds, Ladder, Prices
+from ullage.core.allocation import Bounds, Ladder, NeedCurve, Prices
 from ullage.core.spending import Spending
 from ullage.core.workload import Features
 
@@ -41,6 +41,8 @@ class Reason(StrEnum):
     """The model's answer was nonsense: empirical maximum x 1.15 instead (S14)."""
     REGIME_CHANGE = "regime_change"
     """The recent runs exceeded what older ones foretold: older ones are left out."""
+    MACHINE_SHAPE = "machine_shape"
+    """Set to what the chosen machine gives one process: shapes come in steps."""
     PEER = "peer"
     """By a peer's own rule, held to the platform's bounds alone."""
 
@@ -96,6 +98,8 @@ class Recommendation:
     """The price of a failed first attempt (lambda) at which the ladders were solved."""
     feature: str | None = None
     """The feature that the leading expert follows, if it follows one."""
+    curve: NeedCurve | None = None
+    """The leading expert's distribution of the need, where the policy is to tell it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,12 +24,17 @@ def check_name(name: str, *, what: str = "workload name") -> str:
     1..128 characters of ASCII letters, digits and . _ / : @ + = -, beginning with
     a letter or digit.
     """
-    if _NAME.fullmatch(name) is None or ".." in name:
+    if not is_name(name):
         raise ConfigError(
             f"{what} {name[:60]!a} is not allowed: "
             "use 1..128 letters, digits and . _ / : @ + = -, beginning with a letter or digit"
         )
     return name
+
+
+def is_name(text: str) -> bool:
+    """Say whether `check_name` accepts `text`."""
+    return _NAME.fullmatch(text) is not None and ".." not in text
 
 
 def fit_name(text: str) -> str:
@@ -41,7 +46,7 @@ def fit_name(text: str) -> str:
     >>> fit_name("RNASEQ:STAR_ALIGN"), fit_name("=cmd (1)")
     ('RNASEQ:STAR_ALIGN', 'cmd-1-284d1339')
     """
-    if _NAME.fullmatch(text) is not None and ".." not in text:
+    if is_name(text):
         return text
     kept = re.sub(r"[^A-Za-z0-9._/:@+=-]+", "-", text[:_MAX_FITTED], flags=re.ASCII)
     kept = re.sub(r"\.{2,}", ".", kept).lstrip("._/:@+=-").rstrip("-")[:100]

@@ -12,12 +12,20 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from ullage.core.decision import Recommendation, RunDecision, RunQuestion
+from ullage.core.jobs import JobFacts, RecordedJob
 from ullage.core.recorded import FoundRun, ReadOptions, RejectedRow
 from ullage.core.spending import Spending
+from ullage.core.stages import StageUse
 from ullage.core.telemetry import MemoryReading, OomEvent, PressureState, SampleSeries
 from ullage.core.workload import Attempt, ControlKind, Run, Workload
 
 if TYPE_CHECKING:
+    from ullage.core.stored_samples import (
+        CompactionOrder,
+        CompactionReport,
+        SampleTable,
+        SegmentsReport,
+    )
     from ullage.core.view import RunHistory
 
 
@@ -153,6 +161,10 @@ class StateStore(Protocol):
         """Record the end of a run: outcome, exit code, expert costs, OOM events, known_at."""
         ...
 
+    def add_stages(self, workload_key: str, uses: Iterable[StageUse]) -> None:
+        """Record what the workers of one execution of a pipeline needed in each stage."""
+        ...
+
     def close_orphans(self, is_alive: Callable[[str], bool], *, at: datetime) -> list[str]:
         """Close runs whose owner is not alive as `unknown`; return their ids."""
         ...
@@ -186,7 +198,14 @@ class RunReader(Protocol):
         ...
 
     def samples(self, run_id: str, attempt: int) -> SampleSeries:
-        """Return the samples of one attempt (empty if there are none)."""
+        """Return the samples of one attempt (empty if there are none, or none are left).
+
+        DataError where they are recorded and cannot be read.
+        """
+        ...
+
+    def stages(self, workload_key: str) -> list[StageUse]:
+        """Return the stages of a workload's latest execution that has any, in order of start."""
         ...
 
 
@@ -252,4 +271,86 @@ class RunArchive(Protocol):
         self, workload_key: str | None = None, *, since: datetime | None = None
     ) -> Iterator[RunDecision]:
         """Yield decisions asked for at `since` or later, oldest first, in bounded memory."""
+        ...
+
+
+class JobSource(Protocol):
+    """Reads the jobs of a service that runs them (Dataflow): one project, one region."""
+
+    def job_ids(self, *, since: datetime | None = None) -> Iterator[str]:
+        """Yield the ids of jobs created at `since` or later."""
+        ...
+
+    def facts(self, job_id: str) -> JobFacts:
+        """Return what the service says about a job now.
+
+        PermanentError where there is no such job or no permission, TransientError where
+        asking again may help, DataError for an answer that cannot be meant.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give the connection back."""
+        ...
+
+
+class JobArchive(Protocol):
+    """Keeps the facts of jobs, the latest of each."""
+
+    def put_job(self, job: RecordedJob) -> None:
+        """Record a job's facts; said again, the last word counts."""
+        ...
+
+    def job(self, job_id: str) -> RecordedJob | None:
+        """Return a recorded job, or None."""
+        ...
+
+    def jobs(
+        self, workload_key: str | None = None, *, limit: int | None = None
+    ) -> list[RecordedJob]:
+        """Return recorded jobs, created last first."""
+        ...
+
+    def job_of_run(self, run_id: str) -> RecordedJob | None:
+        """Return the job that a run is, or None."""
+        ...
+
+    def run_under(self, decision_label: str) -> list[Run]:
+        """Return the runs begun under the decision whose id has this form as a label."""
+        ...
+
+
+class SampleArchive(Protocol):
+    """Samples beyond the live record: asked for by workload, moved, given up, verified.
+
+    Where samples lie makes no difference to any answer.
+    """
+
+    def workload_samples(
+        self, workload_key: str, *, since: datetime, until: datetime
+    ) -> SampleTable:
+        """Return a workload's samples taken at `since` or later and before `until`.
+
+        What cannot be read is counted and told in the table; the rest is there.
+        """
+        ...
+
+    def compact(
+        self, order: CompactionOrder, *, tell: Callable[[int, int], None]
+    ) -> CompactionReport:
+        """Move samples of ended runs out of the live record; give old ones up, if ordered.
+
+        `tell(done, total)` is called now and then. TransientError where another is at it.
+        """
+        ...
+
+    def dropped_attempts_count(
+        self, workload_key: str | None = None, *, since: datetime | None = None
+    ) -> int:
+        """Return of how many attempts, of runs that started at `since` or later, the samples
+        were given up."""
+        ...
+
+    def segments_report(self) -> SegmentsReport:
+        """Verify what was moved, and count it."""
         ...

@@ -71,9 +71,24 @@ class DataflowPrice:
     ssd_gib_hour_usd: float = 0.000298
     shuffle_gib_usd: float = 0.011
     streaming_gib_usd: float = 0.018
+    prime_batch_dcu_hour_usd: float | None = 0.06
+    """A DCU, Prime's unit of vCPU, memory, disk and shuffle together; None = not known."""
+    prime_streaming_dcu_hour_usd: float | None = 0.089
+    flexrs_vcpu_hour_usd: float | None = 0.0336
+    """FlexRS: batch at 60 % of the price of vCPUs and memory; None = not known."""
+    flexrs_memory_gib_hour_usd: float | None = 0.0021342
     region: str = REGION
     as_of: date = AS_OF
     source: str = _DATAFLOW
+    unverified: frozenset[str] = frozenset(
+        {
+            "prime_batch_dcu_hour_usd",
+            "prime_streaming_dcu_hour_usd",
+            "flexrs_vcpu_hour_usd",
+            "flexrs_memory_gib_hour_usd",
+        }
+    )
+    """Prices that were entered from memory, not read from a list."""
 
 
 DATAFLOW = DataflowPrice()

@@ -67,27 +67,32 @@ class RunHistory:
     def latest(self, count: int) -> RunHistory:
         """Return the `count` runs that were known last."""
         n = len(self)
-        if n <= count:
-            return self
+        return self if n <= count else self._cut(slice(n - count, n))
 
-        def cut(named: Mapping[str, NDArray[Scalar]]) -> dict[str, NDArray[Scalar]]:
-            return {name: column[n - count :] for name, column in named.items()}
+    def where(self, kept: NDArray[np.bool_]) -> RunHistory:
+        """Return the runs that `kept`, bool of length n, marks."""
+        return self if kept.all() else self._cut(np.flatnonzero(kept))
 
+    def _cut(self, at: slice | NDArray[np.int64]) -> RunHistory:
+        def cut(column: NDArray[Scalar]) -> NDArray[Scalar]:
+            return column[at] if len(column) else column  # of length 0: not recorded
+
+        ids = self.run_ids
         return RunHistory(
-            run_ids=self.run_ids[n - count :],
-            known_at_s=self.known_at_s[n - count :],
-            peak_bytes=self.peak_bytes[n - count :],
-            is_censored=self.is_censored[n - count :],
-            runtime_s=self.runtime_s[n - count :],
-            first_failed=self.first_failed[n - count :],
-            numbers=cut(self.numbers),
-            labels=cut(self.labels),
-            expert_costs=cut(self.expert_costs),
-            spent_prob=self.spent_prob[n - count :],
-            first_oom_prob=self.first_oom_prob[n - count :],
-            limit_bytes=self.limit_bytes[n - count :],
-            failed_bytes=self.failed_bytes[n - count :],
-            ooms_count=self.ooms_count[n - count :],
+            run_ids=ids[at] if isinstance(at, slice) else tuple(ids[i] for i in at.tolist()),
+            known_at_s=self.known_at_s[at],
+            peak_bytes=self.peak_bytes[at],
+            is_censored=self.is_censored[at],
+            runtime_s=self.runtime_s[at],
+            first_failed=self.first_failed[at],
+            numbers={name: column[at] for name, column in self.numbers.items()},
+            labels={name: column[at] for name, column in self.labels.items()},
+            expert_costs={name: column[at] for name, column in self.expert_costs.items()},
+            spent_prob=cut(self.spent_prob),
+            first_oom_prob=cut(self.first_oom_prob),
+            limit_bytes=cut(self.limit_bytes),
+            failed_bytes=cut(self.failed_bytes),
+            ooms_count=cut(self.ooms_count),
         )
 
 
@@ -133,6 +138,17 @@ def history_of(runs: Iterable[Run], *, at: datetime) -> RunHistory:
         failed_bytes=np.array([_failed_bytes(run) for run in kept], float),
         ooms_count=np.array([sum(a.oom_kills > 0 for a in run.attempts) for run in kept], np.int64),
     )
+
+
+def moment_of_view(runs: Iterable[Run], *, now: datetime) -> datetime:
+    """Return from when to look at what is recorded now: `now`, or the latest `known_at`.
+
+    For live decisions only. What the record holds is known, whatever the clock says: after a
+    wall clock that was ahead has been set back, the runs that ended under it would otherwise
+    be unknown until it gets there again. A question asks as of this moment, so that its
+    answer can be had again.
+    """
+    return max([now, *(run.known_at for run in runs if run.known_at is not None)])
 
 
 @lru_cache(maxsize=65_536)

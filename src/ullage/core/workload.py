@@ -29,6 +29,8 @@ class ControlKind(StrEnum):
     OBSERVE = "observe"
     IMPORTED = "imported"
     """Another system ran, measured and limited it; `ullage import` told us."""
+    DATAFLOW = "dataflow"
+    """A Dataflow job: sized at its launch, measured by the service and the worker agent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

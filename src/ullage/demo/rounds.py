@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock
@@ -95,18 +95,25 @@ class JobRun:
         return bool(self.result["outcome"] == "ok")
 
 
+Begins = Callable[[str, int], None]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demo:
-    """The jobs, and where their inputs and the private state of the demonstration are."""
+    """The jobs, and where their inputs and the private state of the demonstration are.
+
+    begins: called with (job, months) as each run begins, from several threads.
+    """
 
     jobs: tuple[Job, ...]
     inputs: dict[int, Path]
     source: Path
     folder: Path
+    begins: Begins = lambda job, months: None
 
 
 _RUNNING: set[subprocess.Popen[str]] = set()
-"""What an interruption ends: the terminal's Ctrl-C reaches it anyway, a supervisor's does not."""
+"""What ends with the demonstration, also where it is interrupted or one run fails."""
 
 Tell = Callable[[JobRun], None]
 
@@ -156,11 +163,15 @@ def _side_by_side(
     with ThreadPoolExecutor(LANES) as pool:
         futures = [pool.submit(work, job) for job in jobs]
         try:
+            ended, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            for future in ended:
+                future.result()
             return [run for future in futures for run in future.result()]
         except BaseException:
             stop.set()
+            # Not SIGINT: a pipeline whose worker is gone may wait for ever on its way out.
             for process in tuple(_RUNNING):
-                process.send_signal(signal.SIGINT)
+                process.send_signal(signal.SIGTERM)
             raise
 
 
@@ -173,6 +184,7 @@ def _run(demo: Demo, round_name: str, job: Job, months: int, options: tuple[str,
         program = [sys.executable, str(script), "--input", str(demo.inputs[months]), *more]
         command = [*ullage, "--json", str(file), *options, "--", *program]
         environment = {**os.environ, "ULLAGE_STATE_DIR": str(demo.folder / round_name)}
+        demo.begins(job.name, months)
         errors = _finish(command, environment)
         if not file.exists():
             raise PermanentError(f"the demonstration's {job.name} did not run: {errors}")

@@ -8,15 +8,23 @@ from statistics import median
 from typing import Any
 
 from ullage.core.prices import MemoryPrice, format_gib_hours, format_usd, memory_cost_usd
+from ullage.core.stages import StageUse
 from ullage.core.units import format_bytes, format_duration
 from ullage.core.workload import Run, Workload
+from ullage.outcomes.stages import stages_plain, stages_sentence
 from ullage.outcomes.tables import is_peak_cut, outcome_of, peak_of, total
 
 
 def describe_workload(
-    workload: Workload, runs: Sequence[Run], *, price: MemoryPrice
+    workload: Workload,
+    runs: Sequence[Run],
+    *,
+    price: MemoryPrice,
+    stages: Sequence[StageUse] = (),
 ) -> dict[str, Any]:
     """Return what is known of `workload` from `runs` (newest first), plain values.
+
+    stages: of its latest execution, where it is a pipeline that tells them.
 
     Figures of memory are over the runs that have them; peaks of runs that were cut short
     are lower bounds and counted apart (censored_runs_count). Unknown is None.
@@ -51,6 +59,8 @@ def describe_workload(
         "used_byte_seconds": used_total,
         "reserved_usd": None if reserved_total is None else memory_cost_usd(reserved_total, price),
         "price": price.in_words(),
+        "stages": stages_plain(stages),
+        "stages_sentence": stages_sentence(stages) or None,
     }
 
 
@@ -82,6 +92,7 @@ def description_text(description: Mapping[str, Any]) -> list[str]:
         f"  ooms      {d['oom_kills_count']} killed; limit raised {d['raises_count']} times",
         f"  features  {', '.join(d['features']) or 'none known before the start'}",
         f"  cost      {_cost(d)}",
+        *([f"  stages    {d['stages_sentence']}"] if d["stages_sentence"] else []),
         f"  next      see `ullage explain {d['workload']}`",
     ]
     return lines

@@ -59,6 +59,7 @@ _MODIFIERS: Mapping[Reason, str] = {
     Reason.RAISED_ABOVE_FAILED: "it is above the limit that has just failed",
     Reason.CLAMPED_TO_CEILING: "it is cut to the ceiling",
     Reason.CLAMPED_TO_FLOOR: "it is lifted to the floor of the platform",
+    Reason.MACHINE_SHAPE: "it is what the chosen machine gives one process",
 }
 
 

@@ -16,7 +16,7 @@ from ullage.core.spending import Spending
 from ullage.core.units import MAX_BYTES, MIB
 from ullage.core.view import RunHistory
 from ullage.policies.budget import FAILURE_GRID_GBH, choose_price
-from ullage.policies.distributions import PeakDistribution, peak_distribution
+from ullage.policies.distributions import PeakDistribution, curve_of, peak_distribution
 from ullage.policies.experts import FAVOURED_FEATURE
 from ullage.policies.ladder import candidates_of, ladder_of, solve
 
@@ -31,7 +31,11 @@ UNKNOWN_OOM_PROB = 0.5
 
 
 def recommend_cold(
-    history: RunHistory, question: RunQuestion, *, related: RunHistory | None
+    history: RunHistory,
+    question: RunQuestion,
+    *,
+    related: RunHistory | None,
+    tells_needs: bool = False,
 ) -> Recommendation:
     """Answer without a known peak of the workload's own.
 
@@ -67,6 +71,7 @@ def recommend_cold(
         reasons=(Reason.POOLED_PRIOR,),
         expert=str(Reason.POOLED_PRIOR),
         runs_used=len(history),
+        curve=curve_of(pooled) if tells_needs else None,
     )
 
 

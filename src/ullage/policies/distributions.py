@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ullage.core.allocation import NeedCurve
 from ullage.core.kernels import kernel
 from ullage.core.statistics import effective_count, sorted_quantile, weighted_quantile
 
@@ -61,6 +62,12 @@ class PeakDistribution:
     def quantile(self, level: float) -> float:
         """Return the least point that a peak stays at or below with probability `level`."""
         return weighted_quantile(self.points_bytes, self.prob, level)
+
+
+def curve_of(peak: PeakDistribution) -> NeedCurve:
+    """Return the chance of a need above every point of a distribution."""
+    prob = np.clip(mass_from(peak.prob)[1:], 0.0, 1.0)
+    return NeedCurve(need_bytes=tuple(peak.points_bytes.tolist()), above_prob=tuple(prob.tolist()))
 
 
 @kernel

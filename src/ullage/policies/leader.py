@@ -7,6 +7,7 @@ how well they foretell each run from the others. Not here: the experts themselve
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -141,13 +142,16 @@ def left_out_cost(seen: Evidence, reading: Reading) -> float:
     if n < 2:
         return 0.5 if reading.expert.name == _FALLBACK else 1.0
     residual, peak = reading.residual[use], seen.peak_bytes[use]
-    mass = _kernel(seen, reading, use)
-    np.fill_diagonal(mass, 0.0)
     order = np.argsort(residual, kind="stable")
-    below = np.cumsum(mass[:, order], axis=1)
-    at = (below >= _LEVEL * below[:, -1:] - 1e-15).argmax(axis=1)
+    if reading.expert.kernel in ("recent", "input"):
+        mass = _kernel(seen, reading, use)
+        np.fill_diagonal(mass, 0.0)
+        below = np.cumsum(mass[:, order], axis=1)
+        at = (below >= _LEVEL * below[:, -1:] - 1e-15).argmax(axis=1)
+        n_eff = below[:, -1] ** 2 / np.maximum((mass**2).sum(axis=1), 1e-300)
+    else:
+        at, n_eff = _even_upper(order), np.full(n, n - 1.0)
     upper = residual[order][at]
-    n_eff = below[:, -1] ** 2 / np.maximum((mass**2).sum(axis=1), 1e-300)
     left_out = reading.left_out[use]
     ratio = reading.expert.is_ratio
     limit = left_out * np.exp(np.minimum(upper, 50.0)) if ratio else left_out + upper
@@ -157,15 +161,26 @@ def left_out_cost(seen: Evidence, reading: Reading) -> float:
     return float(np.mean(over + _UNDER_PRICE * under))
 
 
+def _even_upper(order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return for each run the rank of the 0.95 quantile of all others, which weigh the same.
+
+    Of n - 1 others it is the one at ceil(0.95 (n - 1)); a run at or below that rank stands
+    in the way itself.
+    """
+    n = len(order)
+    last = math.ceil(_LEVEL * (n - 1) - 1e-15) - 1
+    at = np.full(n, last)
+    at[order[: last + 1]] += 1
+    return at
+
+
 def _kernel(seen: Evidence, reading: Reading, use: NDArray[np.int64]) -> Floats:
-    """Return the weight that run j has for run i under the expert's kernel, [n, n]."""
+    """Return the weight that run j has for run i under a kernel that is not even, [n, n]."""
     n = len(use)
     if reading.expert.kernel == "recent":
         age = np.abs(np.arange(n)[:, None] - np.arange(n)[None, :])
         decayed: Floats = 0.9**age
         return decayed
-    if reading.expert.kernel != "input":
-        return np.ones((n, n))
     x = seen.x[use]
     u = rank_positions(np.sort(x), x)
     kernel: Floats = np.exp(-0.5 * ((u[:, None] - u[None, :]) / reading.expert.rank_width) ** 2)

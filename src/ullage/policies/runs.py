@@ -6,7 +6,7 @@ the modules named in its imports; the guards come after it (core.decide).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from ullage.core.view import RunHistory
 from ullage.policies.bases import Evidence
 from ullage.policies.budget import FAILURE_GRID_GBH, choose_price, own_spending, target_share
 from ullage.policies.cold_start import recommend_cold
-from ullage.policies.distributions import PeakDistribution, given_above
+from ullage.policies.distributions import PeakDistribution, curve_of, given_above
 from ullage.policies.experts import Reading, compared, distribution, evidence_of, read_all
 from ullage.policies.ladder import candidates_of, cut_to_attempts, ladder_of, solve
 from ullage.policies.leader import choose_leader, is_scoring_turn, settled_experts
@@ -46,11 +46,17 @@ class UllageRunPolicy:
     (the preset for batch jobs that must not fail); else only the share over decisions
     is held to it.
     names_runs: name the deciding runs in every answer, for people; nothing else depends on it.
+    tells_needs: tell the whole distribution of the need, for a choice among machines; the
+    ladder does not depend on it.
+    scores_experts: give the ladders of all experts, to be scored when the peak is known; not
+    where the answer is only looked at.
     """
 
     policy_id: str = "ullage"
     is_critical: bool = False
     names_runs: bool = True
+    tells_needs: bool = False
+    scores_experts: bool = True
     is_guarded: bool = True
 
     def recommend(
@@ -64,7 +70,8 @@ class UllageRunPolicy:
         """
         history = history.latest(WINDOW_RUNS)
         if history.is_censored.all():
-            return _for_last_attempt(recommend_cold(history, question, related=related), question)
+            cold = recommend_cold(history, question, related=related, tells_needs=self.tells_needs)
+            return _for_last_attempt(cold, question)
         seen = evidence_of(history, question.features)
         since = _regime(seen)
         if since:
@@ -75,7 +82,7 @@ class UllageRunPolicy:
         readings = read_all(seen, experts)
         leader = choose_leader(history, seen, readings)
         level = 1.0 - question.failure_budget_ratio if self.is_critical else 0.0
-        is_scored = is_scoring_turn(history, seen)
+        is_scored = self.scores_experts and is_scoring_turn(history, seen)
         asked = readings if is_scored else [leader, readings[0]]
         panel = panel_of(seen, asked, question.bounds, least_level=level)
         name = leader.expert.name if leader.expert.name in panel.names else "constant"
@@ -83,6 +90,7 @@ class UllageRunPolicy:
         ladders = panel.ladders(price_gbh, question.prices)
         reading = next(reading for reading in readings if reading.expert.name == name)
         ladder = _ladder(question, seen, reading, ladders[name])
+        told = _peak(seen, reading) if self.names_runs or self.tells_needs else None
         reasons = (Reason.LEARNED, Reason.REGIME_CHANGE) if since else (Reason.LEARNED,)
         is_first = not (question.failed_limits_bytes or question.can_grow)
         answer = Recommendation(
@@ -91,12 +99,13 @@ class UllageRunPolicy:
             expert=name,
             runs_used=len(seen.peak_bytes),
             expert_ladders=ladders if is_scored else {},
-            deciding_run_ids=_deciding_runs(history, seen, reading, ladder)
-            if self.names_runs
+            deciding_run_ids=_deciding_runs(history, seen, told, ladder)
+            if told is not None and self.names_runs
             else (),
             spent_prob=spent if is_first and question.attempts_left > 0 else (),
             failure_gbh=price_gbh,
             feature=seen.feature if leader.expert.follows_feature else None,
+            curve=curve_of(told) if told is not None and self.tells_needs else None,
         )
         return _for_last_attempt(answer, question)
 
@@ -172,10 +181,9 @@ def _growth_ladder(question: RunQuestion, peak: PeakDistribution) -> Ladder:
 
 
 def _deciding_runs(
-    history: RunHistory, seen: Evidence, reading: Reading, ladder: Ladder
+    history: RunHistory, seen: Evidence, peak: PeakDistribution, ladder: Ladder
 ) -> tuple[str, ...]:
     """Return the runs with the largest say in the first limit, weightiest first."""
-    peak = _peak(seen, reading)
     limit = float(ladder.limit_bytes[0])
     say = peak.prob * np.exp(-np.abs(peak.points_bytes - limit) / (_NEAR_RATIO * limit))
     n = len(seen.peak_bytes)
@@ -190,13 +198,9 @@ def _for_last_attempt(answer: Recommendation, question: RunQuestion) -> Recommen
     """Return the ceiling, and why, where neither a retry nor growth is left."""
     if question.can_grow or question.attempts_left > 0:
         return answer
-    return Recommendation(
+    return replace(
+        answer,
         ladder=at_ceiling_when_last(answer.ladder, question),
         reasons=(Reason.NO_RETRY_LEFT, *answer.reasons),
-        expert=answer.expert,
-        runs_used=answer.runs_used,
-        expert_ladders=answer.expert_ladders,
-        deciding_run_ids=answer.deciding_run_ids,
-        failure_gbh=answer.failure_gbh,
-        feature=answer.feature,
+        spent_prob=(),
     )

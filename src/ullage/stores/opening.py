@@ -33,6 +33,8 @@ def open_writer(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
     try:
         version = _check_ours(connection, path)
         sqlite.tighten(path)
+        if is_new:  # what `ullage compact` frees can be cut off in small steps
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         sqlite.write_ahead(connection, busy_timeout_s=busy_timeout_s)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
@@ -92,8 +94,10 @@ def _check_ours(connection: sqlite3.Connection, path: Path) -> int:
 
 def _refuse_lost_head(path: Path) -> None:
     """Refuse what SQLite would take for a new file: it would overwrite it and delete its log."""
+    # the log first: whoever makes the file right now writes its head before the log
+    log_bytes = _size(path, "-wal")
     length_bytes = path.stat().st_size
-    if 0 < length_bytes < sqlite.SMALLEST_BYTES or (length_bytes == 0 and _size(path, "-wal")):
+    if 0 < length_bytes < sqlite.SMALLEST_BYTES or (length_bytes == 0 and log_bytes):
         raise PermanentError(
             f"{path} is damaged: only {length_bytes} bytes are left of it; move it and its log "
             f"{path.name}-wal away to start anew (Ullage deletes nothing), or set {SETTING} to "

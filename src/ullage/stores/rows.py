@@ -18,6 +18,7 @@ from ullage.core.decision import RunDecision
 from ullage.core.errors import DataError, InvariantError
 from ullage.core.masking import mask_command, mask_labels, mask_text
 from ullage.core.spending import Spending
+from ullage.core.stages import StageUse
 from ullage.core.telemetry import Attribution, OomEvent
 from ullage.core.workload import Attempt, ControlKind, Features, Outcome, Run, Workload
 from ullage.stores.record_json import to_json
@@ -149,6 +150,21 @@ def oom_row(event: OomEvent) -> Row:
     }
 
 
+def stage_row(use: StageUse, *, workload_key: str) -> Row:
+    """Return the row of what one worker needed in one stage, secrets masked."""
+    return {
+        "run_id": use.run_id,
+        "name": _text(_masked_again(use.name)),
+        "workload_key": workload_key,
+        "execution_id": use.execution_id,
+        "started_at_us": instant_us(use.started_at),
+        "ended_at_us": instant_us(use.ended_at),
+        "start_bytes": use.start_bytes,
+        "peak_bytes": use.peak_bytes,
+        "used_byte_seconds": _finite(use.used_byte_seconds),
+    }
+
+
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
@@ -218,6 +234,21 @@ def _run_of(row: sqlite3.Row, attempts: tuple[Attempt, ...]) -> Run:
             expert_costs=_numbers(json.loads(row["expert_costs_gbh_json"])),
             spent_prob=tuple(map(float, json.loads(row["spent_prob_json"]))),
             first_oom_prob=row["first_oom_prob"],
+        )
+
+
+def stage_of(row: sqlite3.Row) -> StageUse:
+    """Return the stage of a row."""
+    with checked(f"a stage of run {row['run_id']!a:.40}"):
+        return StageUse(
+            run_id=row["run_id"],
+            execution_id=row["execution_id"],
+            name=row["name"],
+            started_at=instant(row["started_at_us"]),
+            ended_at=instant(row["ended_at_us"]),
+            start_bytes=row["start_bytes"],
+            peak_bytes=row["peak_bytes"],
+            used_byte_seconds=row["used_byte_seconds"],
         )
 
 

@@ -22,7 +22,7 @@ VERSION = 1
 MAX_SAMPLES = 1 << 24
 _HEADER = struct.Struct("<BI")
 _WORD_BYTES = 8
-_COLUMNS = 4
+COLUMNS = 4
 _ALL = (1 << 64) - 1
 
 
@@ -39,24 +39,34 @@ def pack_samples(samples: SampleSeries) -> bytes:
 
 def unpack_samples(blob: bytes) -> SampleSeries:
     """Return the samples of a blob. DataError if it is damaged or of a newer format."""
-    try:
-        version, count = _HEADER.unpack_from(blob)
-        if version != VERSION or count > MAX_SAMPLES:
-            raise DataError(f"samples of format {version} are not known here: upgrade ullage")
-        length = count * _WORD_BYTES
-        stream = zlib.decompressobj()
-        planes = stream.decompress(blob[_HEADER.size :], max_length=_COLUMNS * length + 1)
-        if len(planes) != _COLUMNS * length or not (stream.eof or count == 0):
-            raise DataError("recorded samples are damaged: their length is wrong")
-    except (struct.error, zlib.error) as error:
-        raise DataError(f"recorded samples are damaged: {error}") from error
-    bits, *columns = (_words(planes[i * length : (i + 1) * length]) for i in range(_COLUMNS))
+    count, planes = blob_planes(blob)
+    length = count * _WORD_BYTES
+    bits, *columns = (_words(planes[i * length : (i + 1) * length]) for i in range(COLUMNS))
     need, usage, limit = (
         array("q", struct.unpack(f"<{count}q", struct.pack(f"<{count}Q", *column)))
         for column in columns
     )
     elapsed = array("d", struct.unpack(f"<{count}d", struct.pack(f"<{count}Q", *bits)))
     return SampleSeries(elapsed_ms=elapsed, need_bytes=need, usage_bytes=usage, limit_bytes=limit)
+
+
+def blob_planes(blob: bytes) -> tuple[int, bytes]:
+    """Return the number of samples in a blob and its columns by significance, unpacked.
+
+    `stores.segment_columns` reads them too, many at once. DataError as in `unpack_samples`.
+    """
+    try:
+        version, count = _HEADER.unpack_from(blob)
+        if version != VERSION or count > MAX_SAMPLES:
+            raise DataError(f"samples of format {version} are not known here: upgrade ullage")
+        length = COLUMNS * count * _WORD_BYTES
+        stream = zlib.decompressobj()
+        planes = stream.decompress(blob[_HEADER.size :], max_length=length + 1)
+        if len(planes) != length or not (stream.eof or count == 0):
+            raise DataError("recorded samples are damaged: their length is wrong")
+    except (struct.error, zlib.error) as error:
+        raise DataError(f"recorded samples are damaged: {error}") from error
+    return count, planes
 
 
 def _differences(column: Sequence[int]) -> bytes:

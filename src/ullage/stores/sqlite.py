@@ -52,7 +52,7 @@ def private_file(path: Path, *, setting: str) -> bool:
                 ) from None
             return False
         os.close(fd)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise _from_os(error, path, setting) from error
     return True
@@ -201,8 +201,8 @@ def _from_os(error: OSError, path: Path, setting: str) -> AdapterError | ConfigE
     return ConfigError(f"{path}: {error.strerror or error}; {elsewhere}")
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a new file's name durable."""
+def sync_folder(folder: Path) -> None:
+    """Make a new file's name in `folder` durable."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

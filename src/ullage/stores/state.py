@@ -1,10 +1,11 @@
-"""The durable record in one SQLite file: implements core.ports.StateStore, RunReader
-and RunArchive.
+"""The durable record in one SQLite file: implements core.ports.StateStore, RunReader,
+RunArchive, JobArchive and SampleArchive.
 
 Write-ahead log with a sync at every commit, so that what a method has returned from survives
 kill -9 and a power cut; readers and writers in several processes at once. Nothing here ever
 deletes or overwrites what was recorded: a file that cannot be used is refused, and the error
-names the way out. Not here: the tables (`stores.schema`), rows (`stores.rows`), retention.
+names the way out. Samples of ended runs may lie in segments beside it (`stores.segments`).
+Not here: the tables (`stores.schema`), rows (`stores.rows`), retention (`stores.compaction`).
 """
 
 from __future__ import annotations
@@ -14,16 +15,28 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ullage.core.decision import RunDecision
 from ullage.core.errors import DataError, InvariantError, PermanentError
+from ullage.core.jobs import RecordedJob
 from ullage.core.spending import RECENT_RUNS, Spending
+from ullage.core.stages import StageUse
 from ullage.core.telemetry import OomEvent, SampleSeries
 from ullage.core.workload import Attempt, Outcome, Run, Workload
-from ullage.stores import archive, rows, sqlite
+from ullage.stores import archive, jobs, rows, segment_index, sqlite
 from ullage.stores.opening import SETTING, open_reader, open_writer
 from ullage.stores.record_json import from_json
 from ullage.stores.sample_blob import pack_samples, unpack_samples
+
+if TYPE_CHECKING:
+    from ullage.core.stored_samples import (
+        CompactionOrder,
+        CompactionReport,
+        SampleTable,
+        SegmentsReport,
+    )
+    from ullage.stores.segments import SegmentReader
 
 
 class SqliteStateStore:
@@ -32,6 +45,7 @@ class SqliteStateStore:
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
         self._path = path
+        self._segment_reader: SegmentReader | None = None
 
     @classmethod
     def open(
@@ -54,6 +68,9 @@ class SqliteStateStore:
 
     def close(self) -> None:
         """Give the file back. Closing twice is closing once."""
+        if self._segment_reader is not None:
+            self._segment_reader.close()
+            self._segment_reader = None
         self._connection.close()
 
     @contextmanager
@@ -149,6 +166,16 @@ class SqliteStateStore:
             for event in ooms:
                 _put(execute, "oom", rows.oom_row(event), ("run_id", "attempt", "at_us"))
             _close_envelope(execute, row)
+
+    def add_stages(self, workload_key: str, uses: Iterable[StageUse]) -> None:
+        """Record what workers needed in each stage; said again, the last word counts.
+
+        InvariantError for a worker whose run was never begun.
+        """
+        with self._writing() as execute:
+            for use in uses:
+                row = rows.stage_row(use, workload_key=workload_key)
+                _put(execute, "stage", row, ("run_id", "name"))
 
     def close_orphans(self, is_alive: Callable[[str], bool], *, at: datetime) -> list[str]:
         """Close runs whose owner is not alive as `unknown`, known at `at`; return their ids.
@@ -257,11 +284,75 @@ class SqliteStateStore:
         return None if row is None else from_json(RunDecision, row["record_json"])
 
     def samples(self, run_id: str, attempt: int) -> SampleSeries:
-        """Return the samples of one attempt (empty if there are none)."""
+        """Return the samples of one attempt (empty if there are none, or none are left).
+
+        DataError, naming the file and the way out, where they cannot be read.
+        """
+        with self._reading() as execute:  # one look at both: they move from one to the other
+            packed = segment_index.blob_of(execute, run_id, attempt)
+            place = segment_index.place_of(execute, run_id, attempt) if packed is None else None
+        if packed is not None:
+            return unpack_samples(packed)
+        return SampleSeries() if place is None else self._segments.samples(place)
+
+    def workload_samples(
+        self, workload_key: str, *, since: datetime, until: datetime
+    ) -> SampleTable:
+        """Return a workload's samples taken at `since` or later and before `until`.
+
+        What cannot be read is counted and told in the table; the rest is there.
+        """
+        from ullage.stores.segments import workload_table
+
+        span = (rows.instant_us(since), rows.instant_us(until))
+        return workload_table(self._segments, self._reading, workload_key, *span)
+
+    def dropped_attempts_count(
+        self, workload_key: str | None = None, *, since: datetime | None = None
+    ) -> int:
+        """Return of how many attempts, of runs that started at `since` or later, the samples
+        were given up."""
+        since_us = None if since is None else rows.instant_us(since)
         with self._reading() as execute:
-            query = "SELECT packed FROM samples WHERE run_id = :run_id AND attempt = :attempt"
-            row = execute(query, {"run_id": run_id, "attempt": attempt}).fetchone()
-        return SampleSeries() if row is None else unpack_samples(row["packed"])
+            return segment_index.dropped_count(execute, workload_key, since_us)
+
+    def segments_report(self) -> SegmentsReport:
+        """Verify all segments, digests and all, and count what there is."""
+        from ullage.stores.segments import report
+
+        return report(self._segments, self._reading, self._path)
+
+    def compact(
+        self, order: CompactionOrder, *, tell: Callable[[int, int], None]
+    ) -> CompactionReport:
+        """Move samples of ended runs into segments; give old segments up, if ordered.
+
+        `tell(done, total)` is called now and then. TransientError where another process is
+        at it; PermanentError, ConfigError where nothing can be written: nothing is lost then.
+        """
+        from ullage.stores.compaction import Compaction
+
+        return Compaction(self._connection, self._path, order, tell).run()
+
+    @property
+    def _segments(self) -> SegmentReader:
+        """Return the reader of segments; a run loads neither it nor DuckDB."""
+        if self._segment_reader is None:
+            from ullage.stores.segments import SegmentReader
+
+            self._segment_reader = SegmentReader(self._path, self._reading)
+        return self._segment_reader
+
+    def stages(self, workload_key: str) -> list[StageUse]:
+        """Return the stages of a workload's latest execution that has any, in order of start."""
+        query = (
+            "SELECT * FROM stage WHERE workload_key = :key AND execution_id = (SELECT execution_id"
+            " FROM stage WHERE workload_key = :key ORDER BY started_at_us DESC, execution_id DESC"
+            " LIMIT 1) ORDER BY started_at_us, run_id, name"
+        )
+        with self._reading() as execute:
+            found = execute(query, {"key": workload_key}).fetchall()
+        return [rows.stage_of(row) for row in found]
 
     def each_run(
         self, workload_key: str | None = None, *, since: datetime | None = None
@@ -274,6 +365,33 @@ class SqliteStateStore:
     ) -> Iterator[RunDecision]:
         """Yield decisions asked for at `since` or later, oldest first, in bounded memory."""
         return archive.each_decision(self._reading, workload_key, since)
+
+    def put_job(self, job: RecordedJob) -> None:
+        """Record a job's facts, secrets masked; said again, the last word counts."""
+        with self._writing() as execute:
+            _put(execute, "job", jobs.job_row(job), ("project", "region", "job_id"))
+
+    def job(self, job_id: str) -> RecordedJob | None:
+        """Return a recorded job, or None; of two with one id the one recorded last."""
+        with self._reading() as execute:
+            return jobs.job(execute, job_id)
+
+    def jobs(
+        self, workload_key: str | None = None, *, limit: int | None = None
+    ) -> list[RecordedJob]:
+        """Return recorded jobs, created last first."""
+        with self._reading() as execute:
+            return jobs.jobs(execute, workload_key, _bounded(limit))
+
+    def job_of_run(self, run_id: str) -> RecordedJob | None:
+        """Return the job that a run is, or None."""
+        with self._reading() as execute:
+            return jobs.job_of_run(execute, run_id)
+
+    def run_under(self, decision_label: str) -> list[Run]:
+        """Return the runs begun under the decision whose id has this form as a label."""
+        with self._reading() as execute:
+            return jobs.runs_under(execute, decision_label)
 
     def counts(self) -> dict[str, int]:
         """Return how much is recorded: workloads, runs, attempts, decisions, OOM events."""

@@ -11,7 +11,7 @@ from ullage.core.workload import ControlKind
 
 
 class ManualClock:
-    """A clock that moves when it is told to. Both clocks move together."""
+    """A clock that moves when it is told to. Both clocks move together, until one is set."""
 
     def __init__(self, start: datetime | None = None) -> None:
         self._start = start or datetime(2026, 1, 1, tzinfo=UTC)
@@ -28,6 +28,10 @@ class ManualClock:
     def advance(self, span: timedelta) -> None:
         """Move both clocks forward."""
         self._elapsed_s += span.total_seconds()
+
+    def set_wall(self, at: datetime) -> None:
+        """Set the wall clock, forward or back; the monotonic clock does not notice."""
+        self._start = at - timedelta(seconds=self._elapsed_s)
 
 
 class RecordingSandbox:

@@ -11,10 +11,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from ullage.core.allocation import Bounds, Ladder, Prices
+from ullage.core.allocation import Bounds, Ladder, NeedCurve, Prices
 from ullage.core.decision import Reason, Recommendation, RunDecision, RunQuestion
 from ullage.core.masking import mask_command, mask_labels, mask_text
 from ullage.core.spending import Spending
+from ullage.core.stages import StageUse
 from ullage.core.telemetry import Attribution, OomEvent, SampleSeries
 from ullage.core.units import GIB, MAX_BYTES, MIB
 from ullage.core.workload import Attempt, ControlKind, Features, Outcome, Run, Workload
@@ -98,6 +99,21 @@ def one_oom(run: Run, *, attempt: int = 1, at: datetime | None = None) -> OomEve
         kills=1,
         attribution=Attribution.ORGANIC,
     )
+
+
+def one_stage(run: Run, **changes: Any) -> StageUse:
+    """Return what a worker, whose run is `run`, needed in a stage that began with it."""
+    base = StageUse(
+        run_id=run.run_id,
+        execution_id="e-1",
+        name="flights + by tail",
+        started_at=run.started_at,
+        ended_at=run.started_at + timedelta(seconds=9),
+        start_bytes=90 * MIB,
+        peak_bytes=900 * MIB,
+        used_byte_seconds=4.5e9,
+    )
+    return replace(base, **changes)
 
 
 # -- strategies ------------------------------------------------------------------------------
@@ -202,6 +218,12 @@ decisions = st.builds(
         spent_prob=st.lists(probs, max_size=4).map(tuple),
         failure_gbh=finite,
         feature=st.none() | texts,
+        curve=st.none()
+        | ladders.map(
+            lambda ladder: NeedCurve(
+                need_bytes=tuple(map(float, ladder.limit_bytes)), above_prob=ladder.oom_prob
+            )
+        ),
     ),
     ladder=ladders,
     reasons=reasons,

@@ -23,7 +23,15 @@ from ullage.core.telemetry import SampleSeries
 from ullage.core.units import GIB
 from ullage.core.workload import Features, Outcome, Run
 from ullage.testing import records
-from ullage.testing.records import START, begun_run, ended, one_attempt, one_decision, one_oom
+from ullage.testing.records import (
+    START,
+    begun_run,
+    ended,
+    one_attempt,
+    one_decision,
+    one_oom,
+    one_stage,
+)
 
 _ANY = settings(
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -214,6 +222,34 @@ class StateStoreContract:
         assert store.samples(begun_run().run_id, 2) == SampleSeries()
         assert store.samples("r-none", 1) == SampleSeries()
 
+    def test_stages_are_those_of_the_latest_execution(
+        self, store: Store, make_store: MakeStore
+    ) -> None:
+        """Of that workload, in order of start, durable; none where there are none."""
+        for number, key in ((1, "a"), (2, "a"), (3, "a"), (4, "b")):
+            self.run_to_end(store, begun_run(number, key=key))
+        store.add_stages("a", [one_stage(begun_run(1)), one_stage(begun_run(1), name="late")])
+        latest = [
+            one_stage(begun_run(2), execution_id="e-2", peak_bytes=GIB, used_byte_seconds=0.5),
+            one_stage(begun_run(3), execution_id="e-2", start_bytes=None),
+        ]
+        store.add_stages("a", reversed(latest))
+        store.add_stages("b", [one_stage(begun_run(4), execution_id="e-3")])
+        store.close()
+        again = make_store()
+        assert again.stages("a") == latest
+        assert again.stages("neither") == []
+        again.close()
+
+    def test_a_stage_said_again_is_one_stage(self, store: Store) -> None:
+        """The last word counts; a worker without a run has no stages."""
+        self.run_to_end(store, begun_run())
+        store.add_stages("daily-orders", [one_stage(begun_run())])
+        store.add_stages("daily-orders", [one_stage(begun_run(), peak_bytes=7)])
+        assert store.stages("daily-orders") == [one_stage(begun_run(), peak_bytes=7)]
+        with pytest.raises(InvariantError):
+            store.add_stages("daily-orders", [one_stage(begun_run(9))])
+
     def test_no_secret_is_stored(self, store: Store) -> None:
         """Not in the command, the features, or the question of the decision."""
         workload = replace(
@@ -226,6 +262,8 @@ class StateStoreContract:
         decision = replace(decision, question=replace(decision.question, features=features))
         run = begun_run(workload=workload, features=features, decision_id=decision.decision_id)
         store.begin_run(run, decision, owner="me")
+        store.add_stages("daily-orders", [one_stage(run, name="Read(pg://u:hunter2@db)")])
+        assert "hunter2" not in repr(store.stages("daily-orders"))
         assert "hunter2" not in repr(store.runs())
         assert "hunter2" not in repr(store.workloads())
         assert "hunter2" not in repr(store.decision(decision.decision_id))

@@ -110,7 +110,88 @@ _ANNOUNCED_CHANCE = Migration(
     ("ALTER TABLE run ADD COLUMN first_oom_prob REAL",),
 )
 
-MIGRATIONS: tuple[Migration, ...] = (_RUNS_AND_DECISIONS, _ANNOUNCED_CHANCE)
+_SEGMENTS = Migration(
+    3,
+    (
+        # a dropped segment keeps its row: what was given up can be told for ever
+        """CREATE TABLE segment (
+            segment_id INTEGER NOT NULL PRIMARY KEY,
+            file_name TEXT NOT NULL UNIQUE,
+            sha256 TEXT NOT NULL,
+            file_bytes INTEGER NOT NULL,
+            attempts_count INTEGER NOT NULL,
+            samples_count INTEGER NOT NULL,
+            first_at_us INTEGER NOT NULL,
+            last_at_us INTEGER NOT NULL,
+            made_at_us INTEGER NOT NULL,
+            dropped_at_us INTEGER
+        ) STRICT""",
+        # rows first_row .. first_row + samples_count - 1 of the file, counted from 0
+        """CREATE TABLE segment_attempt (
+            run_id TEXT NOT NULL,
+            attempt INTEGER NOT NULL,
+            workload_key TEXT NOT NULL,
+            segment_id INTEGER NOT NULL REFERENCES segment (segment_id),
+            first_row INTEGER NOT NULL,
+            samples_count INTEGER NOT NULL,
+            first_at_us INTEGER NOT NULL,
+            last_at_us INTEGER NOT NULL,
+            PRIMARY KEY (run_id, attempt),
+            FOREIGN KEY (run_id, attempt) REFERENCES attempt (run_id, number)
+        ) STRICT""",
+        "CREATE INDEX segment_attempt_by_segment ON segment_attempt (segment_id)",
+        "CREATE INDEX segment_attempt_by_workload ON segment_attempt (workload_key, last_at_us)",
+    ),
+)
+
+_STAGES = Migration(
+    4,
+    (
+        """CREATE TABLE stage (
+            run_id TEXT NOT NULL REFERENCES run (run_id),
+            name TEXT NOT NULL,
+            workload_key TEXT NOT NULL,
+            execution_id TEXT NOT NULL,
+            started_at_us INTEGER NOT NULL,
+            ended_at_us INTEGER NOT NULL,
+            start_bytes INTEGER,
+            peak_bytes INTEGER,
+            used_byte_seconds REAL,
+            PRIMARY KEY (run_id, name)
+        ) STRICT""",
+        "CREATE INDEX stage_by_workload ON stage (workload_key, started_at_us)",
+    ),
+)
+
+_JOBS = Migration(
+    5,
+    (
+        # the latest facts of each job of a service; its run stands in `run` as any other
+        """CREATE TABLE job (
+            project TEXT NOT NULL,
+            region TEXT NOT NULL,
+            job_id TEXT NOT NULL,
+            workload_key TEXT NOT NULL,
+            run_id TEXT,
+            state TEXT NOT NULL,
+            created_at_us INTEGER NOT NULL,
+            synced_at_us INTEGER NOT NULL,
+            record_json TEXT NOT NULL,
+            PRIMARY KEY (project, region, job_id)
+        ) STRICT""",
+        "CREATE INDEX job_by_id ON job (job_id)",
+        "CREATE INDEX job_by_run ON job (run_id)",
+        "CREATE INDEX job_by_creation ON job (created_at_us, job_id)",
+    ),
+)
+
+MIGRATIONS: tuple[Migration, ...] = (
+    _RUNS_AND_DECISIONS,
+    _ANNOUNCED_CHANCE,
+    _SEGMENTS,
+    _STAGES,
+    _JOBS,
+)
 SCHEMA_VERSION = MIGRATIONS[-1].number
 """What this Ullage writes; it reads nothing newer."""
 
