@@ -74,7 +74,7 @@ def enclosing_room_bytes(path: str) -> int | None:
 
     As in v1: limit minus what cannot be dropped; cgroups of an outer `ullage run` do not count.
     """
-    rooms = [max(0, limit - _kept_bytes(folder)) for folder, limit in _enclosing_limits(path)]
+    rooms = [max(0, limit - kept_bytes(folder)) for folder, limit in _enclosing_limits(path)]
     return min(rooms, default=None)
 
 
@@ -216,7 +216,7 @@ class Cgroup2Sandbox:
         _write(self.path, name, text)
 
 
-def _kept_bytes(path: str) -> int:
+def kept_bytes(path: str) -> int:
     """Return what the cgroup uses and cannot drop; 0 where it cannot be read (any more)."""
     try:
         with open_made(path) as folder:

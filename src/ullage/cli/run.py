@@ -44,9 +44,7 @@ def run(
         int, typer.Option(min=0, max=100, help="Further attempts after an OOM kill.")
     ] = 0,
     observe: Annotated[bool, typer.Option("--observe", help="Only measure.")] = False,
-    service: Annotated[
-        bool, typer.Option("--service", help="Runs until stopped; `ullage serve` may manage it.")
-    ] = False,
+    service: Annotated[bool, typer.Option("--service", help="`serve` may move the limit.")] = False,
     feature: Annotated[
         list[str] | None,
         typer.Option(help="A fact known before the start, k=v; may be repeated."),
