@@ -14,6 +14,10 @@ def main() -> None:
 
         prepare_run()
         sys.exit(_main_of_run())
+    if sys.argv[1:2] == ["serve"] and not _HELP & set(sys.argv[2:]):
+        from ullage.cli.early import prepare_run
+
+        prepare_run()
     from ullage.cli.app import app
 
     app(prog_name="ullage")

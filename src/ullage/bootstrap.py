@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Any
 
@@ -26,10 +25,9 @@ if TYPE_CHECKING:
         RunPolicy,
         Sandbox,
     )
-    from ullage.core.serve_settings import ServeSettings
-    from ullage.core.service import ServiceSpec, TargetKind
-    from ullage.core.service_ports import TargetActuator, TargetFinder, TargetSource
+    from ullage.core.service_ports import ServicePolicy
     from ullage.core.service_registry import ServiceRegistry
+    from ullage.policies.service_rules import RulePrior
     from ullage.stores.ledger import HostLedger
     from ullage.stores.state import SqliteStateStore
 
@@ -133,162 +131,9 @@ def open_store(settings: Settings, *, read_only: bool = False) -> SqliteStateSto
 
 def service_registry(settings: Settings) -> ServiceRegistry:
     """Return where `ullage run --service` tells `ullage serve` of its services."""
-    from ullage.stores.service_files import ServiceFiles
+    from ullage.bootstrap_serve import StoredServices
 
-    return ServiceFiles(settings.state_dir / "services")
-
-
-def registered_specs(settings: Settings) -> list[ServiceSpec]:
-    """Return what `ullage run --service` has registered, as if the settings named it.
-
-    Typing `--service` opts the workload in; without the global switch nothing is changed
-    (S21). Registrations whose cgroup and supervisor are both gone are forgotten.
-    """
-    from ullage.access import cgroup1, cgroup2
-    from ullage.control.owners import is_owner_alive
-    from ullage.core.selectors import is_pattern
-    from ullage.core.service import ServiceSpec, TargetKind, UpdateMode
-
-    registry = service_registry(settings)
-    trees = {
-        ControlKind.CGROUP1: cgroup1.memory_tree()[0],
-        ControlKind.CGROUP2: cgroup2.memory_tree()[0],
-    }
-    specs = []
-    for service in registry.all():
-        tree = trees.get(service.kind)
-        if not os.path.isdir(service.folder):
-            if not is_owner_alive(service.owner):
-                registry.drop(service.run_id)
-            continue
-        path = service.folder.removeprefix(tree.point) if tree else ""
-        if not path.startswith("/") or path == service.folder or is_pattern(path):
-            continue  # not below this mount, or a name that would mean others too
-        specs.append(
-            ServiceSpec(
-                workload_key=service.workload_key,
-                kind=TargetKind(str(service.kind)),
-                selector=path,
-                mode=UpdateMode.IN_PLACE,
-                max_bytes=service.max_bytes,
-            )
-        )
-    return specs
-
-
-@dataclass(slots=True, kw_only=True)
-class TargetAdapters:
-    """The adapters of `ullage serve` that this machine has, and why others are missing."""
-
-    finders: dict[TargetKind, TargetFinder] = field(default_factory=dict)
-    sources: dict[TargetKind, TargetSource] = field(default_factory=dict)
-    actuators: dict[TargetKind, TargetActuator] = field(default_factory=dict)
-    missing: dict[TargetKind, str] = field(default_factory=dict)
-
-
-def target_adapters(
-    specs: Callable[[], Sequence[ServiceSpec]],
-    serve_settings: ServeSettings,
-    *,
-    docker_socket: str | None = None,
-) -> TargetAdapters:
-    """Return finders, sources and actuators of every kind of target that can be had here.
-
-    specs: who may be touched, asked at each change. docker_socket: None = no Docker.
-    """
-    from ullage.core.service import TargetKind
-
-    def selectors(kind: TargetKind) -> Callable[[], list[str]]:
-        return lambda: [spec.selector for spec in specs() if spec.kind is kind]
-
-    _allow_descriptors()
-    found = TargetAdapters()
-    _add_cgroup1(found, selectors(TargetKind.CGROUP1), serve_settings)
-    _add_cgroup2(found, selectors(TargetKind.CGROUP2), serve_settings)
-    if docker_socket is None:
-        found.missing[TargetKind.DOCKER] = "the settings name no docker socket"
-    else:
-        _add_docker(found, selectors(TargetKind.DOCKER), serve_settings, docker_socket)
-    return found
-
-
-def _allow_descriptors() -> None:
-    """Take the descriptors that the system would give us: v1 needs two per target."""
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _add_cgroup1(
-    found: TargetAdapters, selectors: Callable[[], list[str]], serve_settings: ServeSettings
-) -> None:
-    from ullage.access.cgroup1 import memory_tree
-    from ullage.actuators.live_cgroup1 import LiveCgroup1Actuator
-    from ullage.core.service import TargetKind
-    from ullage.sources.cgroup_finder import CgroupFinder
-    from ullage.sources.live_cgroup1 import LiveCgroup1Source
-
-    tree, why_not = memory_tree()
-    kind, now = TargetKind.CGROUP1, SystemClock().now
-    if tree is None:
-        found.missing[kind] = why_not
-        return
-    found.finders[kind] = CgroupFinder(kind, tree)
-    found.sources[kind] = LiveCgroup1Source(tree, now=now, node_bytes=read_memory()[1])
-    found.actuators[kind] = LiveCgroup1Actuator(
-        tree, selectors=selectors, settings=serve_settings, now=now
-    )
-
-
-def _add_cgroup2(
-    found: TargetAdapters, selectors: Callable[[], list[str]], serve_settings: ServeSettings
-) -> None:
-    from ullage.access.cgroup2 import memory_tree
-    from ullage.actuators.live_cgroup2 import LiveCgroup2Actuator
-    from ullage.core.service import TargetKind
-    from ullage.sources.cgroup_finder import CgroupFinder
-    from ullage.sources.live_cgroup2 import LiveCgroup2Source
-
-    tree, why_not = memory_tree()
-    kind, now = TargetKind.CGROUP2, SystemClock().now
-    if tree is None:
-        found.missing[kind] = why_not
-        return
-    found.finders[kind] = CgroupFinder(kind, tree)
-    found.sources[kind] = LiveCgroup2Source(tree, now=now, node_bytes=read_memory()[1])
-    found.actuators[kind] = LiveCgroup2Actuator(
-        tree, selectors=selectors, settings=serve_settings, now=now
-    )
-
-
-def _add_docker(
-    found: TargetAdapters,
-    selectors: Callable[[], list[str]],
-    serve_settings: ServeSettings,
-    docker_socket: str,
-) -> None:
-    import time
-
-    from ullage.access import cgroup1, cgroup2
-    from ullage.access.docker import DockerApi
-    from ullage.access.docker_reading import ContainerCgroups
-    from ullage.actuators.live_docker import LiveDockerActuator
-    from ullage.core.service import TargetKind
-    from ullage.sources.live_docker import DockerFinder, LiveDockerSource, own_container_text
-
-    kind, now = TargetKind.DOCKER, SystemClock().now
-    trees = [(cgroup1.memory_tree()[0], False), (cgroup2.memory_tree()[0], True)]
-    cgroups = ContainerCgroups([(tree, is_v2) for tree, is_v2 in trees if tree is not None])
-    api = DockerApi(docker_socket, monotonic_s=time.monotonic)
-    lives: dict[str, str] = {}
-    found.finders[kind] = DockerFinder(api, own_text=own_container_text(), lives=lives)
-    found.sources[kind] = LiveDockerSource(api, cgroups, now=now, lives=lives)
-    found.actuators[kind] = LiveDockerActuator(
-        api, cgroups, selectors=selectors, settings=serve_settings, now=now
-    )
+    return StoredServices(settings)
 
 
 def history_readers() -> tuple[HistoryReader, ...]:
@@ -386,6 +231,41 @@ def run_policy() -> RunPolicy:
     from ullage.policies.runs import UllageRunPolicy
 
     return UllageRunPolicy()
+
+
+def service_policy() -> ServicePolicy:
+    """Return the policy that decides long-running workloads."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from ullage.policies.services import UllageServicePolicy
+
+    return UllageServicePolicy()
+
+
+def usage_policy(
+    policy_id: str, price_hours: float, *, prior: RulePrior | None = None
+) -> ServicePolicy:
+    """Return the policy that a backtest of services calls `policy_id`, at a price of an OOM kill.
+
+    `ullage` is what `service_policy` gives, with another prior where there is one.
+    Raises ConfigError for an unknown one.
+    """
+    if policy_id in ("ullage", "ullage-guarded"):
+        from ullage.policies.services import UllageServicePolicy
+        from ullage.simulation.usage_guarded import GuardedServicePolicy
+
+        ours = UllageServicePolicy(price_hours=price_hours, prior=prior)
+        return ours if policy_id == "ullage" else GuardedServicePolicy(ours, policy_id=policy_id)
+    from ullage.peers.services import make_service_peer
+
+    return make_service_peer(policy_id)
+
+
+def usage_policy_ids() -> tuple[str, ...]:
+    """Return all that can be compared on services: ours (also guarded), peers, the oracle."""
+    from ullage.peers.services import SERVICE_PEER_IDS
+    from ullage.simulation.usage_backtest import ORACLE
+
+    return ("ullage", "ullage-guarded", *SERVICE_PEER_IDS, ORACLE)
 
 
 def worker_policy() -> RunPolicy:

@@ -81,6 +81,9 @@ class Settings:
     price_book: PriceBook = field(default_factory=PriceBook)
     """What Dataflow costs by region: us-central1, and each [prices.dataflow.REGION] of the file."""
 
+    serve_table: Mapping[str, object] = field(default_factory=dict)
+    """What [serve] says, as read: `serve_config` understands it where it is needed."""
+
     source: str = "defaults"
     """Where these settings came from, in words (for `ullage doctor`)."""
 
@@ -191,7 +194,7 @@ def _checked(table: Mapping[str, object], where: str) -> dict[str, Any]:
     for key, value in table.items():
         reader = _KEYS.get(key)
         if reader is None:
-            raise ConfigError(f"{where}: unknown key {key!a}{_nearest(key, _KEYS)}")
+            raise ConfigError(f"{where}: unknown key {key!a}{nearest(key, _KEYS)}")
         name, read = reader
         try:
             values[name] = read(value, key)
@@ -200,7 +203,8 @@ def _checked(table: Mapping[str, object], where: str) -> dict[str, Any]:
     return values
 
 
-def _nearest(key: str, known: Mapping[str, object]) -> str:
+def nearest(key: str, known: Mapping[str, object]) -> str:
+    """Return what an error about an unknown key says about the known ones."""
     import difflib
 
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
@@ -260,7 +264,7 @@ def _prices(value: object, name: str) -> object:
         raise ConfigError(f"{name}: write a table [{name}] with gib_hour_usd = 0.0036")
     for key in value:
         if key not in keys:
-            raise ConfigError(f"unknown key {name}.{key!a}{_nearest(key, keys)}")
+            raise ConfigError(f"unknown key {name}.{key!a}{nearest(key, keys)}")
     book = _price_book(value.get("dataflow", {}), f"{name}.dataflow")
     is_memory_told = value.keys() - {"dataflow"} or not value
     return (_memory_price(value, name) if is_memory_told else DEFAULT_MEMORY_PRICE), book
@@ -294,6 +298,12 @@ def _memory_price(value: Mapping[str, object], name: str) -> MemoryPrice:
     )
 
 
+def _serve_table(value: object, name: str) -> object:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{name}: write a table [{name}], see docs/operating.md")
+    return value
+
+
 _KEYS: Mapping[str, tuple[str, Callable[[object, str], object]]] = {
     "state_dir": ("state_dir", _path),
     "ledger_path": ("ledger_path", _path),
@@ -307,5 +317,6 @@ _KEYS: Mapping[str, tuple[str, Callable[[object, str], object]]] = {
     "wait_for_memory_s": ("wait_for_memory_s", _between(0, 86_400)),
     "keep_samples_days": ("keep_samples", _days),
     "prices": ("prices", _prices),
+    "serve": ("serve_table", _serve_table),
 }
 """Key in the file -> (field of Settings, how it is read)."""

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from conftest import Cli
-from ullage.bootstrap import TargetAdapters, registered_specs, target_adapters
+from ullage.bootstrap_serve import SpecBook, adapters, look_for_services, open_service_store
 from ullage.config import Settings, load_settings
-from ullage.core.serve_settings import ServeSettings
 from ullage.core.service import (
     ChangeResult,
     LimitChange,
     LiveReading,
     LiveTarget,
     ServiceSpec,
+    TargetKind,
     UpdateMode,
 )
+from ullage.serve_config import load_serve
+from ullage.testing.sandbox_contract import wait_until
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("cgroup1")]
 MIB = 1 << 20
@@ -46,18 +48,17 @@ class Serve:
     """What `ullage serve` sees of the services of one state directory."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.adapters: TargetAdapters = target_adapters(self.specs, ServeSettings())
+        config = load_serve(settings)
+        self.store = open_service_store(settings, config)
+        self._book = SpecBook(lambda: ())
+        self.adapters = adapters(config, self._book)
 
-    def specs(self) -> list[ServiceSpec]:
-        return registered_specs(self.settings)
+    def specs(self) -> tuple[ServiceSpec, ...]:
+        return look_for_services(self.store, self._book)
 
     def targets(self) -> list[LiveTarget]:
-        return [
-            target
-            for spec in self.specs()
-            for target in self.adapters.finders[spec.kind].find(spec)
-        ]
+        finders = self.adapters.finders
+        return [target for spec in self.specs() for target in finders[spec.kind].find(spec)]
 
     def read(self, target: LiveTarget) -> LiveReading:
         return self.adapters.sources[target.kind].read(target)
@@ -76,6 +77,7 @@ class Serve:
     def close(self) -> None:
         for source in self.adapters.sources.values():
             source.close()
+        self.store.close()
 
 
 @pytest.fixture
@@ -126,7 +128,7 @@ def test_serve_finds_moves_and_loses_a_service(
     service.stdin.write("0\n")
     service.stdin.flush()
     assert service.wait(timeout=30) == 0
-    assert serve.specs() == []
+    assert serve.specs() == ()
     assert serve.targets() == []
 
 
@@ -166,34 +168,32 @@ def test_what_contradicts_a_service_is_refused(cli: Cli, other: str) -> None:
     assert "--service" in ended.err
 
 
-def test_registrations_that_are_damaged_or_dead_mean_nobody(cli: Cli, serve: Serve) -> None:
-    folder = Path(cli.env["ULLAGE_STATE_DIR"], "services")
-    folder.mkdir(parents=True)
-    good = (
-        '{"run_id": "r-0123456789-abcdef", "workload_key": "w", "kind": "cgroup1", '
-        '"folder": "%s", "owner": "x:1:1", "started_at": "2026-11-26T00:00:00+00:00"}'
-    )
-    texts = {
-        "r-0123456789-abcdef": good % "/sys/fs/cgroup/memory/never-made",
-        "r-0000000001-abcdef": "",
-        "r-0000000002-abcdef": "{",
-        "r-0000000003-abcdef": good % "/",
-        "r-0000000004-abcdef": "[" * 10_000,
-        "r-0000000005-abcdef": good.replace('"w"', '"../<b>"') % "/x",
-        "r-0000000006-abcdef": '{"run_id": 1}',
-    }
-    for name, text in texts.items():
-        (folder / f"{name}.json").write_text(text)
-    (folder / "r-0000000007-abcdef.json").symlink_to("/dev/zero")
-    assert serve.specs() == []
-    assert not (folder / "r-0123456789-abcdef.json").exists(), "cgroup and supervisor are gone"
+def test_registrations_of_the_dead_are_taken_out(cli: Cli, serve: Serve) -> None:
+    spec = ServiceSpec(workload_key="w", kind=TargetKind.CGROUP1, selector="/never-made")
+    serve.store.register("cgroup1:/never-made", spec, owner="x:1:1", at=datetime.now(UTC))
+    assert serve.specs() == ()
+    assert serve.store.registered() == []
+
+
+def test_a_service_whose_supervisor_is_killed_is_still_managed_then_taken_out(
+    service: subprocess.Popen[str], serve: Serve
+) -> None:
+    take(service, 30)
+    (target,) = serve.targets()
+    service.kill()
+    service.wait()
+    assert [one.target_id for one in serve.targets()] == [target.target_id]
+    assert serve.move(target, 256 * MIB) is ChangeResult.APPLIED
+    assert service.stdin is not None
+    service.stdin.write("0\n")
+    service.stdin.flush()
+    assert wait_until(lambda: serve.specs() == ())
 
 
 def test_registration_that_fails_is_told_and_the_service_runs(cli: Cli) -> None:
     state = Path(cli.env["ULLAGE_STATE_DIR"])
     state.mkdir(parents=True, exist_ok=True)
-    (state / "services").write_text("in the way")
-    ended = cli.run("--service", "--", "true")
+    (state / "state.db").write_text("this is no database")
+    ended = cli.run("--service", "--no-record", "--", "true")
     assert ended.code == 0
     assert "will not find it" in ended.err
-    os.unlink(state / "services")

@@ -63,6 +63,12 @@ def _enclosing_limits(path: str) -> Iterator[tuple[str, int]]:
         path = os.path.dirname(path)
 
 
+def _kept_bytes(path: str) -> int:
+    """Return what the cgroup uses and cannot drop."""
+    with open_made(path) as folder:
+        return files.usage_and_need(folder)[1]
+
+
 class Cgroup1Sandbox:
     """Implements core.ports.Sandbox. `create` makes the directory; nothing happens before."""
 
@@ -148,8 +154,3 @@ class Cgroup1Sandbox:
 
 def _pids(folder: Folder) -> list[int]:
     return [int(word) for word in folder.read("cgroup.procs").split()]
-
-
-def _kept_bytes(path: str) -> int:
-    with open_made(path) as folder:
-        return files.usage_and_need(folder)[1]

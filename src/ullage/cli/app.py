@@ -6,17 +6,23 @@ from typing import Annotated
 
 import typer
 
+from ullage.cli.audit import app as audit
 from ullage.cli.backtest import app as backtest
 from ullage.cli.compact import compact
+from ullage.cli.config import app as config
 from ullage.cli.demo import demo
 from ullage.cli.describe import describe
 from ullage.cli.doctor import doctor
 from ullage.cli.explain import explain
 from ullage.cli.export import export
+from ullage.cli.freeze import freeze, unfreeze
 from ullage.cli.get import get
 from ullage.cli.import_ import import_
 from ullage.cli.jobs import app as jobs
 from ullage.cli.run import run
+from ullage.cli.serve import serve
+from ullage.cli.top import top
+from ullage.cli.undo import undo, uninstall
 
 app = typer.Typer(
     name="ullage",
@@ -35,6 +41,14 @@ app.command()(demo)
 app.command("import")(import_)
 app.command()(export)
 app.command()(compact)
+app.command()(serve)
+app.command()(top)
+app.command()(freeze)
+app.command()(unfreeze)
+app.command()(undo)
+app.command()(uninstall)
+app.add_typer(audit)
+app.add_typer(config)
 app.add_typer(backtest)
 app.add_typer(jobs)
 

@@ -95,6 +95,32 @@ def runs(
 
 
 @app.command()
+def usage(
+    file: Annotated[Path, typer.Argument(help="Parquet or CSV with workload, ts, bytes_used.")],
+    policy: Policy = "all",
+    price: Annotated[
+        str, typer.Option(help="Prices of an OOM kill, in hours of the first day's peak.")
+    ] = "0.5,2,10,50",
+    decide_every: Annotated[str, typer.Option(help="Minutes between decisions.")] = "30,60",
+    prior_from: Annotated[
+        list[Path] | None,
+        typer.Option(help="Learn our prior from these usage files, not the shipped one."),
+    ] = None,
+    limit_rows: LimitRows = None,
+    jobs: Jobs = None,
+    json_file: Json = None,
+) -> None:
+    """Replay the memory of running services in FILE under each policy, side by side."""
+    with _one_line_errors():
+        from ullage.cli.backtest_usage import UsageWork
+
+        work = UsageWork(
+            policy=policy, prices=price, minutes=decide_every, json_file=json_file, jobs=jobs
+        )
+        work.on_file(file, prior_from=prior_from or [], limit_rows=limit_rows)
+
+
+@app.command()
 def own(
     policy: Policy = "all",
     preset: Preset = None,
@@ -124,21 +150,29 @@ def own(
 
 @contextmanager
 def _working(options: dict[str, Any], jobs: int | None) -> Iterator[Work]:
-    """Yield what does the work; errors of ours end the command in one line."""
+    """Yield what does the work on runs; errors of ours end the command in one line."""
+    with _one_line_errors():
+        from ullage.cli.backtest_options import BacktestOptions
+        from ullage.cli.backtest_work import Work
+        from ullage.config import load_settings
+
+        checked: BacktestOptions = BacktestOptions(**options)
+        yield Work(checked, load_settings(), jobs)
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """End the command in one line where an error of ours is raised."""
     import os
 
     # Before numpy is loaded: processes are the parallelism here, and threads survive no fork.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from ullage.cli.backtest_options import BacktestOptions
-    from ullage.cli.backtest_work import Work
     from ullage.cli.reading import EXIT_USAGE, fail
-    from ullage.config import load_settings
     from ullage.core.errors import ConfigError, UllageError
 
     try:
-        checked: BacktestOptions = BacktestOptions(**options)
-        yield Work(checked, load_settings(), jobs)
+        yield
     except ConfigError as error:
         fail(str(error), code=EXIT_USAGE)
     except UllageError as error:

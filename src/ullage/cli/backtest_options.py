@@ -84,9 +84,9 @@ def choose_policies(words: str, known: Sequence[str]) -> tuple[list[str], bool]:
     return list(dict.fromkeys(chosen)), ALL in asked
 
 
-def check_outputs(options: BacktestOptions) -> None:
+def check_outputs(*, json_file: Path | None, html_file: Path | None = None) -> None:
     """Find out now, not after minutes of work, that a result cannot be written."""
-    for name, file in (("--json", options.json_file), ("--html", options.html_file)):
+    for name, file in (("--json", json_file), ("--html", html_file)):
         if file is None or (file == STDOUT and name == "--json"):
             continue
         if file.is_dir():

@@ -54,7 +54,7 @@ class Work:
     """One `ullage backtest`: its options, checked, and what they lead to."""
 
     def __init__(self, options: BacktestOptions, settings: Settings, jobs: int | None) -> None:
-        check_outputs(options)
+        check_outputs(json_file=options.json_file, html_file=options.html_file)
         self._options, self._price = options, settings.prices
         self._world, self._told = build_world(options, settings)
         self._jobs = jobs or usable_cpus()

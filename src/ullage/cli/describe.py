@@ -28,6 +28,7 @@ def describe(
     if job_id is not None:
         _describe_job(workload, job_id, output)
         return
+    from ullage.cli.describe_service import service_of, show_service
     from ullage.cli.reading import find_workload, put, reading
     from ullage.outcomes.description import describe_workload, description_text
     from ullage.outcomes.formats import OutputFormat
@@ -36,6 +37,10 @@ def describe(
     from ullage.outcomes.tables import runs_table
 
     with reading() as (settings, reader):
+        service = None if reader is None else service_of(settings, workload)
+        if service is not None:
+            show_service(*service, output)
+            return
         found = find_workload(reader, workload)
         assert reader is not None
         runs = reader.runs(found.key, limit=DESCRIBED_RUNS)

@@ -40,6 +40,7 @@ def doctor() -> None:
         _segments(settings),
         _ledger(settings),
         _settings(settings),
+        _services(settings),
     ]
     for finding in findings:
         typer.echo(f"{'ok  ' if finding.is_well else 'FAIL'}  {finding.name}: {finding.words}")
@@ -188,3 +189,44 @@ def _ledger(settings: Settings) -> Finding:
 
 def _settings(settings: Settings) -> Finding:
     return Finding(name="settings", is_well=True, words=f"from {settings.source}")
+
+
+def _services(settings: Settings) -> Finding:
+    """Say what `ullage serve` can do here, and who does it."""
+    from ullage.bootstrap_serve import SpecBook, adapters, open_service_store
+    from ullage.core.errors import UllageError
+    from ullage.core.service import TargetKind
+    from ullage.serve_config import load_serve
+
+    try:
+        config = load_serve(settings)
+        store = open_service_store(settings, config)
+        try:
+            holder = store.lease_holder()
+            fleet = store.fleet()
+        finally:
+            store.close()
+        made = adapters(config, SpecBook(lambda: (), config.specs))
+        for source in made.sources.values():
+            source.close()
+    except UllageError as error:
+        return Finding(name="services", is_well=False, words=str(error))
+    lacking = [spec.kind for spec in config.specs if spec.kind in made.missing]
+    if lacking:
+        return Finding(
+            name="services",
+            is_well=False,
+            words=f"no {lacking[0]} here ({made.missing[lacking[0]]})",
+            way_out="`ullage config check` names the workloads",
+        )
+    kinds = ", ".join(kind for kind in TargetKind if kind in made.finders) or "nothing"
+    words = f"can watch {kinds}; {len(config.specs)} workloads in the settings"
+    words += f"; daemon {holder.holder}" if holder else "; no daemon acts (`ullage serve`)"
+    if fleet.breaker_since_at is not None:
+        return Finding(
+            name="services",
+            is_well=False,
+            words=f"{words}; the breaker is open: no cuts",
+            way_out="look at `ullage get decisions`, then `ullage unfreeze --breaker`",
+        )
+    return Finding(name="services", is_well=True, words=words)

@@ -26,6 +26,7 @@ class Kind(StrEnum):
     RUNS = "runs"
     OOMS = "ooms"
     JOBS = "jobs"
+    DECISIONS = "decisions"
 
 
 def get(
@@ -36,13 +37,15 @@ def get(
     ] = OutputFormat.TABLE,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many rows.")] = 50,
 ) -> None:
-    """List workloads, runs, OOM kills or Dataflow jobs, newest first."""
+    """List workloads, runs, OOM kills, Dataflow jobs or decisions about services, newest first."""
     from ullage.cli.reading import find_workload, is_on_terminal, put, reading, say
     from ullage.outcomes.render import render
 
     with reading() as (settings, reader):
         if kind is Kind.JOBS:
             table = _jobs(settings, reader, workload, limit)
+        elif kind is Kind.DECISIONS:
+            table = _decisions(settings, reader, workload, limit)
         else:
             if workload is not None:
                 find_workload(reader, workload)
@@ -59,6 +62,24 @@ def _jobs(settings: Settings, reader: Record | None, workload: str | None, limit
 
     jobs = [] if reader is None else reader.jobs(workload, limit=limit)
     return jobs_table(jobs, settings.price_book, of=workload)
+
+
+def _decisions(
+    settings: Settings, reader: Record | None, workload: str | None, limit: int
+) -> Table:
+    """Return decisions of the service loop; outcomes stand in rows of their own."""
+    from ullage.bootstrap_serve import open_service_store
+    from ullage.outcomes.service_tables import DECISION_KINDS, decisions_table
+    from ullage.serve_config import load_serve
+
+    if reader is None:
+        return decisions_table([], of=workload, limit=limit)
+    store = open_service_store(settings, load_serve(settings), read_only=True)
+    try:
+        records = store.latest(DECISION_KINDS, workload, limit=3 * limit)
+    finally:
+        store.close()
+    return decisions_table(records, of=workload, limit=limit)
 
 
 def _table(kind: Kind, reader: RunReader | None, workload: str | None, limit: int) -> Table:

@@ -79,6 +79,10 @@ class Fleet:
             self._histories.forget_recent(one.row)
             one.reading = None
 
+    def replace_specs(self, specs: Sequence[ServiceSpec]) -> None:
+        """List by these from the next tick on; whom none of them means is dropped there."""
+        self._specs = tuple(specs)
+
     # -- listings ------------------------------------------------------------------------------
 
     def find(self, tick: Tick) -> list[Tracked]:

@@ -9,7 +9,7 @@ and file descriptors (control.daemon), what an adapter does.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -22,6 +22,7 @@ from ullage.control.histories import Histories
 from ullage.control.raising import Raising
 from ullage.control.settling import Settling
 from ullage.control.tracked import Counts, ServeParts, Tick, Tracked, is_acting
+from ullage.control.undoing import Undoing
 from ullage.control.views import Collector
 from ullage.control.watching import Watching, busy_groups
 from ullage.core.errors import AdapterError
@@ -81,6 +82,7 @@ class Controller:
         self._raising = Raising(
             parts, settings, self._changes, self._watching, self._deciding, self.counts
         )
+        self._undoing = Undoing(parts, self._changes, self._deciding)
         self._number = 0
         self._changed = 0
         self._token = 0
@@ -148,6 +150,41 @@ class Controller:
     def targets(self) -> list[Tracked]:
         """Return what is known of every target now, for `top` and the metrics page. Read only."""
         return self._fleet.all()
+
+    @property
+    def orders(self) -> FleetState:
+        """What people ordered, as the latest pass saw it."""
+        return self._last_orders
+
+    @property
+    def host(self) -> HostCapacity:
+        """The host's memory, as the latest pass saw it."""
+        return self._last_host
+
+    @property
+    def capped_count(self) -> int:
+        """How many targets are beyond the cap (S19)."""
+        return self._fleet.capped_count
+
+    def replace_specs(self, specs: Sequence[ServiceSpec]) -> None:
+        """Watch other workloads from the next pass on; who is no longer meant is let go."""
+        self._fleet.replace_specs(specs)
+
+    def undo(self, now: datetime, limits: Mapping[str, int], why: str) -> list[str]:
+        """Give targets limits back that they had (target -> bytes, -1 = none); say what was done.
+
+        Nothing happens without the lease. See control.undoing.
+        """
+        tick = self._begin(now, is_full=False)
+        if not tick.has_lease:
+            return []
+        self._find(tick)
+        targets = [one for one in self._fleet.all() if one.target.target_id in limits]
+        self._collect(tick, targets, is_full=False)
+        self._settle(tick, targets)
+        words = self._undoing.restore(targets, limits, tick, why)
+        self._flush(tick)
+        return words
 
     # -- begin ---------------------------------------------------------------------------------
 

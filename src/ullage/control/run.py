@@ -8,6 +8,7 @@ anybody is told.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -31,7 +32,7 @@ from ullage.core.ports import (
     StateStore,
 )
 from ullage.core.scoring import expert_costs_gbh
-from ullage.core.service_registry import RegisteredService, ServiceRegistry
+from ullage.core.service_registry import RunningService, ServiceRegistry
 from ullage.core.spending import Spending
 from ullage.core.telemetry import Attribution, OomEvent
 from ullage.core.units import format_bytes
@@ -141,6 +142,7 @@ class _Run:
         self._run_id = run_id
         self._booking = booking
         self._attempts: list[Attempt] = []
+        self._service: RunningService | None = None
         self._notes: list[str] = []
         self._is_recorded = ports.store is not None
         self._view_at = ports.clock.now()
@@ -318,24 +320,25 @@ class _Run:
         services = self._ports.services
         if services is None or not self._request.is_service or not sandbox.path:
             return
+        self._service = RunningService(
+            workload_key=self._request.workload.key,
+            kind=sandbox.kind,
+            folder=sandbox.path,
+            owner=self._ports.owner,
+            started_at=self._ports.clock.now(),
+            max_bytes=self._request.max_bytes,
+        )
         try:
-            services.add(
-                RegisteredService(
-                    run_id=self._run_id,
-                    workload_key=self._request.workload.key,
-                    kind=sandbox.kind,
-                    folder=sandbox.path,
-                    owner=self._ports.owner,
-                    started_at=self._ports.clock.now(),
-                    max_bytes=self._request.max_bytes,
-                )
-            )
-        except AdapterError as error:
+            services.add(self._service)
+        except (AdapterError, DataError) as error:
             self._ports.say(f"`ullage serve` will not find it: {error}")
 
     def _unregister(self) -> None:
-        if self._ports.services is not None and self._request.is_service:
-            self._ports.services.drop(self._run_id)
+        services, service = self._ports.services, self._service
+        if services is None or service is None:
+            return
+        with suppress(AdapterError, DataError):  # who is gone is found to be gone
+            services.drop(service)
 
     def _envelope(self, decision: RunDecision) -> Envelope | None:
         is_observing = Reason.OBSERVE in decision.reasons

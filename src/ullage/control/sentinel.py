@@ -34,8 +34,12 @@ class Sentinel:
             fields += [file, text]
         self._send(fields)
 
+    def release_later(self, file: str, text: str) -> None:
+        """Write `text` into `file` when the supervisor is dead; nothing is removed. See `drop`."""
+        self._send(["release", file, text])
+
     def drop(self, path: str) -> None:
-        """Forget a guarded path: the supervisor has removed it itself."""
+        """Forget a guarded path, or a file: the supervisor has undone it itself."""
         self._send(["drop", path])
 
     def close(self) -> None:
@@ -76,6 +80,7 @@ def _detach(*, keep_fd: int) -> None:
 
 def _serve(read_fd: int) -> None:
     guarded: dict[str, list[str]] = {}
+    released: dict[str, list[str]] = {}
     rest = b""
     while chunk := os.read(read_fd, 65536):
         *lines, rest = (rest + chunk).split(b"\n")
@@ -83,8 +88,12 @@ def _serve(read_fd: int) -> None:
             verb, path, *writes = os.fsdecode(line).split(_SEPARATOR)
             if verb == "guard":
                 guarded[path] = writes
+            elif verb == "release":
+                released[path] = [path, *writes]
             else:
                 guarded.pop(path, None)
+                released.pop(path, None)
+    _release(released)
     _release(guarded)
     _remove_when_empty(set(guarded))
 

@@ -173,7 +173,9 @@ class History:
     def _decision(self, t: _Target, at: datetime, body: Mapping[str, Any]) -> Iterator[_Said]:
         yield from self._common(t, at, body)
         direction = Direction(body["direction"])
-        if direction is Direction.CUT:
+        if body["policy"] == "undo":  # a person's: back to what was, up or down
+            t.watch_until = t.watch_id = t.harmed_at = None
+        elif direction is Direction.CUT:
             yield from self._cut(t, at, body)
         else:
             yield from self._raise(t, at, body)
@@ -191,9 +193,9 @@ class History:
             yield "s22", "a change before the original limit was stored"
         if t.open_id is not None:
             yield "s7", f"a second change while the outcome of {t.open_id} is unknown"
-        if inputs["mode"] != str(UpdateMode.IN_PLACE):
+        if inputs["mode"] != str(UpdateMode.IN_PLACE) and body["policy"] != "undo":
             yield "s21", "a change of a workload that did not opt in"
-        is_rescue = body["policy"] in ("rescue", "watch")
+        is_rescue = body["policy"] in ("rescue", "watch", "undo")
         if t.hands_off_until is not None and at < t.hands_off_until - _DRIFT and not is_rescue:
             yield "s8", "a change within the hands-off window after somebody else's edit"
         if int(body["tick"]) <= self._observe_until_tick and not is_rescue:

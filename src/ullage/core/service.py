@@ -332,6 +332,8 @@ class ServiceQuestion:
     floor_bytes: int
     ceiling_bytes: int
     preset: str = "service"
+    group_needs_bytes: tuple[int, ...] = ()
+    """Largest need of each other member of its group; counts while the own past is thin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Services that `ullage run --service` has started, so that `ullage serve` finds them.
+"""How `ullage run --service` tells `ullage serve` of the service that it has started.
 
 The run supervises its command as always; the registration only says where the cgroup is. It
 is a hint: who reads it looks at the cgroup itself before anything else.
@@ -14,10 +14,9 @@ from ullage.core.workload import ControlKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RegisteredService:
+class RunningService:
     """One running service. folder: the directory of its cgroup. owner: its supervisor."""
 
-    run_id: str
     workload_key: str
     kind: ControlKind
     folder: str
@@ -27,16 +26,12 @@ class RegisteredService:
 
 
 class ServiceRegistry(Protocol):
-    """Who runs now as a service. Adapters translate errors: PermanentError."""
+    """Where running services are entered. AdapterError, DataError: it was not done."""
 
-    def add(self, service: RegisteredService) -> None:
-        """Register a service, replacing what was registered for its run."""
+    def add(self, service: RunningService) -> None:
+        """Enter a service."""
         ...
 
-    def drop(self, run_id: str) -> None:
-        """Forget a run's service; one that is not registered is no error."""
-        ...
-
-    def all(self) -> list[RegisteredService]:
-        """Return the registered services, by run; what cannot be read is left out."""
+    def drop(self, service: RunningService) -> None:
+        """Take it out; one that is not there is no error."""
         ...

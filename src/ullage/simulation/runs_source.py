@@ -97,7 +97,7 @@ def _opened(path: Path, shown: str) -> int:
     if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
         os.close(descriptor)
         why = "it is empty" if stat.S_ISREG(status.st_mode) else "it is not a regular file"
-        raise ConfigError(f"cannot read {shown}: {why}; give a Parquet or CSV file of runs")
+        raise ConfigError(f"cannot read {shown}: {why}; give a Parquet or CSV file")
     return descriptor
 
 

@@ -36,9 +36,9 @@ class BookingOwner:
             parent_run_id=parent_run_id,
             boot_id=boot_id(),
             pid=pid,
-            pid_start_ticks=_start_ticks(pid) or 0,
+            pid_start_ticks=start_ticks(pid) or 0,
             sentinel_pid=sentinel_pid,
-            sentinel_start_ticks=None if sentinel_pid is None else _start_ticks(sentinel_pid) or 0,
+            sentinel_start_ticks=None if sentinel_pid is None else start_ticks(sentinel_pid) or 0,
         )
 
     def claim(self, booked_bytes: int, need_bytes: int) -> Claim:
@@ -69,17 +69,17 @@ def claim_of(row: sqlite3.Row) -> Claim:
 def is_owned(row: sqlite3.Row) -> bool:
     """Say whether the supervisor or the sentinel that a row names is alive."""
     return row["boot_id"] == boot_id() and (
-        _is_same(row["pid"], row["pid_start_ticks"])
-        or _is_same(row["sentinel_pid"], row["sentinel_start_ticks"])
+        is_process(row["pid"], row["pid_start_ticks"])
+        or is_process(row["sentinel_pid"], row["sentinel_start_ticks"])
     )
 
 
-def _is_same(pid: int | None, start_ticks: int | None) -> bool:
+def is_process(pid: int | None, started_ticks: int | None) -> bool:
     """Say whether the process that had this number and start still lives."""
-    return pid is not None and start_ticks is not None and _start_ticks(pid) == start_ticks
+    return pid is not None and started_ticks is not None and start_ticks(pid) == started_ticks
 
 
-def _start_ticks(pid: int) -> int | None:
+def start_ticks(pid: int) -> int | None:
     """Return when a live process started, in clock ticks since boot (field 22), else None."""
     try:
         with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:

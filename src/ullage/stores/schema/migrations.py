@@ -12,6 +12,8 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ullage.stores.schema.service_tables import SERVICE_STATEMENTS
+
 APPLICATION_ID = 0x556C4C67
 """'UlLg' in the file's header: whose file it is."""
 
@@ -185,12 +187,15 @@ _JOBS = Migration(
     ),
 )
 
+_SERVICES = Migration(6, SERVICE_STATEMENTS)
+
 MIGRATIONS: tuple[Migration, ...] = (
     _RUNS_AND_DECISIONS,
     _ANNOUNCED_CHANCE,
     _SEGMENTS,
     _STAGES,
     _JOBS,
+    _SERVICES,
 )
 SCHEMA_VERSION = MIGRATIONS[-1].number
 """What this Ullage writes; it reads nothing newer."""

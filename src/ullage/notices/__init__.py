@@ -1,0 +1,1 @@
+"""Where the service loop's pictures and alerts go: a page, a file, Alertmanager, a webhook."""
