@@ -155,7 +155,6 @@ MUTANTS: dict[str, Patch] = {
         f"{CONTROL}.raising:Raising._unsaved", _returns(None)
     ),
     "S4: bounds first": _bounds_first,
-    "S5: evidence is not asked": _method(f"{CONTROL}.deciding:Deciding._evidence", _returns(0)),
     "S6: rows after the effect": _method(f"{CONTROL}.changes:Changes.record", _record_later),
     "S6: any growth counts as covered": _method(
         f"{CONTROL}.raising:Raising._is_covered", _returns(True)

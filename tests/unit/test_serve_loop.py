@@ -86,18 +86,22 @@ def test_s3_a_rescue_goes_on_in_hands_off_and_in_quarantine() -> None:
 
 
 def test_s3_the_riskiest_is_served_first_and_who_was_not_is_told() -> None:
-    small = SmallWorld([V1, V1, V1], host_bytes=14 * GIB)
+    """Room for 0.98 GiB; who waits asks for 1.06, who is near the limit for 0.70."""
+    small = SmallWorld([V1, V1, V1], host_bytes=int(10.2 * GIB))
     small.run.advance(90)
-    calm, hungry, _ = small.targets
-    calm.need_bytes = calm.demand_bytes = 3800 * MIB
-    hungry.demand_bytes = 9 * GIB
-    hungry.need_bytes, hungry.is_waiting = 4 * GIB, True
+    near, waits, _ = small.targets
+    near.need_bytes = near.demand_bytes = 3800 * MIB
+    waits.demand_bytes = 9 * GIB
+    waits.need_bytes, waits.is_waiting = 4 * GIB, True
     small.run.tick()
-    assert hungry.limit_bytes == 5 * GIB + 64 * MIB
-    small.run.advance(300)
-    unsaved = small.rows(EntryKind.UNSAVED)
-    assert unsaved
-    assert {record.entry.body["why"] for record in unsaved} == {"s3_no_capacity"}
+    assert waits.limit_bytes is not None
+    assert waits.limit_bytes > 4 * GIB + 900 * MIB
+    assert near.limit_bytes is not None
+    assert near.limit_bytes < 4 * GIB + 128 * MIB
+    unsaved = {record.entry.target_id for record in small.rows(EntryKind.UNSAVED)}
+    assert unsaved == {near.target_id, waits.target_id}
+    reasons = {record.entry.body["why"] for record in small.rows(EntryKind.UNSAVED)}
+    assert reasons == {"s3_no_capacity"}
 
 
 def test_s3_an_oom_kill_asks_for_more_than_the_limit_it_happened_at() -> None:

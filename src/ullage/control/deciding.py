@@ -20,7 +20,6 @@ from ullage.core.service import (
     TargetView,
 )
 from ullage.core.service_ports import ServicePolicy
-from ullage.policies.live import grow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -58,8 +57,7 @@ class Deciding:
         """Return one target's wish after the guards; a cut takes its share of the tick's (S10)."""
         is_quarantined = self._watching.is_quarantined(tracked.spec.workload_key, tick)
         view = self.collector.view(tracked, tick, is_quarantined=is_quarantined)
-        asked = replace(self.ask(view), evidence_bytes=self._evidence(view))
-        proposal = guard(asked, view, self._settings)
+        proposal = guard(self.ask(view), view, self._settings)
         if proposal.direction is Direction.CUT:
             tick.cuts_left_count -= 1
             tick.busy_groups[tracked.spec.group_key] = tracked.target.target_id
@@ -110,14 +108,6 @@ class Deciding:
             return None
         wanted = answer.wanted_bytes
         return replace(answer, wanted_bytes=None if wanted is None else int(wanted))
-
-    def _evidence(self, view: TargetView) -> int:
-        """Return the limit that need alone proves, 0 where it proves nothing (S5)."""
-        reading = view.reading
-        if reading is None or reading.limit_bytes is None:
-            return 0
-        ceiling_bytes = ceiling_of(view.spec, reading, view.host)
-        return grow(reading.need_bytes, reading.limit_bytes, ceiling_bytes, ()) or 0
 
 
 def _kept(answer: LimitProposal) -> tuple[GuardCode, ...]:

@@ -265,10 +265,18 @@ class Raising:
         original = self._changes.ensure_original(tracked, tick)
         self._changes.prepare(tracked, decision, tick)
         if not self._changes.record([*original, row()], [tracked]):
-            tracked.state = before
-            tracked.hold_codes = (GuardCode.S6_NO_ENVELOPE, GuardCode.S6_NOT_RECORDED)
+            self._not_recorded(tracked, before, GuardCode.S6_NO_ENVELOPE)
             return None
         return self._write_now(tracked, decision, tick)
+
+    def _not_recorded(self, tracked: Tracked, before: TargetState, *codes: GuardCode) -> None:
+        """Take a change back that could not be made durable before its effect."""
+        tracked.state = before
+        if before.original_limit_bytes is None:
+            codes = (*codes, GuardCode.S22_NO_ORIGINAL)
+        tracked.hold_codes = (*codes, GuardCode.S6_NOT_RECORDED)
+        for code in tracked.hold_codes:
+            self._counts.guard_blocks[str(code)] += 1
 
     def _write_now(
         self,
@@ -420,8 +428,7 @@ class Raising:
             prepared.append((tracked, decision, before))
         if rows and not self._changes.record(rows, [one for one, _, _ in prepared]):
             for tracked, _, before in prepared:
-                tracked.state = before
-                tracked.hold_codes = (GuardCode.S6_NOT_RECORDED,)
+                self._not_recorded(tracked, before)
             self._changes.forget_states()
             return 0
         done = 0

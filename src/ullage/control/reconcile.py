@@ -264,6 +264,8 @@ class Controller:
     def _find(self, tick: Tick) -> None:
         for gone in self._fleet.find(tick):
             self._guarded(gone, tick, lambda one: self._bury(one, tick))
+        if self._fleet.capped_count:
+            self.counts.guard_blocks[str(GuardCode.S19_CAP)] += self._fleet.capped_count
 
     def _bury(self, tracked: Tracked, tick: Tick) -> None:
         """Close the accounts of a target that has vanished; its past stays in the record."""

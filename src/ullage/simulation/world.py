@@ -28,6 +28,9 @@ EVENT_RATIO = 0.90
 PIECE_RATIO = 0.04
 """One piece is this share of the limit: what is taken before an event is answered."""
 
+KILL_S = 0.001
+"""A kill takes this long."""
+
 RESTART_RATIO = 0.3
 """After a kill the process begins anew with this share of its need."""
 
@@ -191,6 +194,7 @@ class World:
         self._kill(target)
 
     def _kill(self, target: SimTarget) -> None:
+        self.clock.advance(KILL_S)  # no two in one moment
         target.oom_kills += 1
         target.kill_limits_bytes.append(target.limit_bytes or 0)
         self._note(f"{target.target_id} killed at {target.limit_bytes}")
