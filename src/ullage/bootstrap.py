@@ -26,7 +26,6 @@ if TYPE_CHECKING:
         Sandbox,
     )
     from ullage.core.service_ports import ServicePolicy
-    from ullage.core.service_registry import ServiceRegistry
     from ullage.policies.service_rules import RulePrior
     from ullage.stores.ledger import HostLedger
     from ullage.stores.state import SqliteStateStore
@@ -127,13 +126,6 @@ def open_store(settings: Settings, *, read_only: bool = False) -> SqliteStateSto
     from ullage.stores.state import SqliteStateStore
 
     return SqliteStateStore.open(settings.state_dir / "state.db", read_only=read_only)
-
-
-def service_registry(settings: Settings) -> ServiceRegistry:
-    """Return where `ullage run --service` tells `ullage serve` of its services."""
-    from ullage.bootstrap_serve import StoredServices
-
-    return StoredServices(settings)
 
 
 def history_readers() -> tuple[HistoryReader, ...]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ullage.cli.run_options import RunOptions
     from ullage.config import Settings
     from ullage.control.run import RunPorts, RunReport, RunRequest
+    from ullage.core.service_registry import ServiceRegistry
     from ullage.core.workload import Workload
 
 
@@ -180,7 +181,7 @@ def _supervise(request: RunRequest, settings: Settings, *, is_recording: bool) -
             fast_poll_s=settings.fast_poll_s,
             wait_for_memory_s=settings.wait_for_memory_s,
         ),
-        services=bootstrap.service_registry(settings) if request.is_service else None,
+        services=_registry(settings) if request.is_service else None,
     )
     _warn_of_observing(ports, request)
     try:
@@ -188,6 +189,12 @@ def _supervise(request: RunRequest, settings: Settings, *, is_recording: bool) -
     finally:
         if store is not None:
             store.close()
+
+
+def _registry(settings: Settings) -> ServiceRegistry:
+    from ullage.bootstrap_serve import StoredServices
+
+    return StoredServices(settings)
 
 
 def _warn_of_observing(ports: RunPorts, request: RunRequest) -> None:
