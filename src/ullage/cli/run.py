@@ -192,7 +192,7 @@ def _supervise(request: RunRequest, settings: Settings, *, is_recording: bool) -
 
 
 def _registry(settings: Settings) -> ServiceRegistry:
-    from ullage.bootstrap_serve import StoredServices
+    from ullage.bootstrap_registry import StoredServices
 
     return StoredServices(settings)
 
