@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ullage.bootstrap import SystemClock, open_ledger, read_memory, service_policy
-from ullage.core.errors import AdapterError, ConfigError, UllageError
+from ullage.core.errors import AdapterError, ConfigError, DataError, UllageError
 from ullage.core.service import HostCapacity, LimitChange, TargetKind
 
 if TYPE_CHECKING:
@@ -139,10 +139,21 @@ def adapters(config: ServeConfig, specs: SpecBook, sentinel: Sentinel | None = N
     """Return the adapter pairs of this machine. To add a kind: one function and one line here."""
     found = Adapters()
     clock = SystemClock()
+    _allow_descriptors()
     _add_cgroup1(found, config, specs, clock, sentinel)
     _add_cgroup2(found, config, specs, clock)
     _add_docker(found, config, specs, clock)
     return found
+
+
+def _allow_descriptors() -> None:
+    """Take the descriptors that the system would give us: v1 needs two per target."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _add_cgroup1(
@@ -279,7 +290,7 @@ def open_daemon(
         store = open_service_store(settings, config, patience_s=1.0)
         closing.callback(store.close)
         specs = SpecBook(lambda: reload().specs, config.specs)
-        _look_for_services(store, specs)
+        look_for_services(store, specs)
         made = adapters(config, specs, sentinel)
         _refuse_missing(config, made)
         owner = owner_name()
@@ -288,7 +299,7 @@ def open_daemon(
             parts=serve_parts(settings, config, store, made, owner=owner),
             orders=store,
             reload=specs.reload,
-            specs_now=lambda: _look_for_services(store, specs),
+            specs_now=lambda: look_for_services(store, specs),
             measure=lambda: _measure(store),
             tidy=lambda now: _tidy(store, config, now),
             sinks=sinks,
@@ -311,7 +322,7 @@ def make_one_pass(
     from ullage.control.reconcile import Controller
 
     specs = SpecBook(lambda: config.specs, config.specs)
-    _look_for_services(store, specs)
+    look_for_services(store, specs)
     made = adapters(config, specs)
     owner = owner_name()
     parts = serve_parts(settings, config, store, made, owner=owner)
@@ -330,13 +341,21 @@ def make_one_pass(
     return result
 
 
-def _look_for_services(store: SqliteServiceStore, specs: SpecBook) -> tuple[ServiceSpec, ...]:
-    """Return all workloads; services that `ullage run --service` registered come and go."""
+def look_for_services(store: SqliteServiceStore, specs: SpecBook) -> tuple[ServiceSpec, ...]:
+    """Return all workloads; services that `ullage run --service` registered come and go.
+
+    Whose supervisor and cgroup are both gone is taken out: nobody else will.
+    """
+    from ullage.bootstrap_registry import has_ended
+
     try:
         found = store.registered()
-    except AdapterError:
+        gone = [name for name, owner, spec in found if has_ended(owner, spec)]
+        for target_id in gone:
+            store.unregister(target_id)
+    except (AdapterError, DataError):
         return specs.all()  # the store is down: those known before stay
-    specs.registered = tuple(spec for _, _, spec in found)
+    specs.registered = tuple(spec for name, _, spec in found if name not in gone)
     return specs.all()
 
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from ullage.access import cgroup1, cgroup2
 from ullage.access.folders import CgroupTree
 from ullage.actuators.cgroup1 import find_parent as find_parent1
+from ullage.actuators.cgroup2 import Cgroup2Sandbox
 from ullage.actuators.cgroup2 import find_parent as find_parent2
 from ullage.actuators.live_cgroup1 import LiveCgroup1Actuator
 from ullage.actuators.live_cgroup2 import LiveCgroup2Actuator
@@ -40,14 +41,14 @@ def cgroup_world(kind: TargetKind) -> Iterator[CgroupWorld]:
     parent, why_not = PARENTS[kind]
     assert parent is not None, why_not
     tree = tree_of(kind)
-    folder = f"{parent}/ullage-test-{uuid.uuid4().hex}"
+    name = f"ullage-test-{uuid.uuid4().hex}"
+    folder = f"{parent}/{name}"
     if kind is TargetKind.CGROUP2:
-        with open(f"{parent}/cgroup.subtree_control", "w") as control:
-            control.write("+memory")
-    os.mkdir(folder)
-    if kind is TargetKind.CGROUP2:
+        Cgroup2Sandbox(parent, name).create()
         with open(f"{folder}/cgroup.subtree_control", "w") as control:
             control.write("+memory")
+    else:
+        os.mkdir(folder)
     world = CgroupWorld(kind, folder, folder.removeprefix(tree.point))
     world.finder = CgroupFinder(kind, tree)
     first = kind is TargetKind.CGROUP1

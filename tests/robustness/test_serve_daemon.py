@@ -82,7 +82,7 @@ def test_a_storm_of_kills(rig: Rig) -> None:
     rig.take(60)
     for number in range(5):
         rig.serve()
-        wait(lambda: rig.status().get("pid") == rig.daemons[-1].pid, rig.log(number))  # noqa: B023
+        wait(lambda: rig.status().get("pid") == rig.daemons[-1].pid, rig.log(number))
         wait(lambda: _tick(rig) > 8 + 7 * number, "no passes")  # noqa: B023
         rig.take(60 + 20 * (number % 2))
         rig.daemons[-1].kill()

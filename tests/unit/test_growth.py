@@ -146,3 +146,32 @@ def test_a_vanished_cgroup_is_told_to_the_caller() -> None:
     world.sandbox.refuses = True
     with pytest.raises(PermanentError):
         world.react(99 * MIB, waiting=True)
+
+
+def test_a_limit_that_serve_has_set_is_taken_over_and_left_to_it() -> None:
+    world = World(limit=100 * MIB)
+    world.growth.follow(100 * MIB)
+    world.react(95 * MIB)
+    assert world.growth.raises == 1, "the own limit is no sign of anybody else"
+    world.growth.follow(80 * MIB)
+    assert world.growth.limit_bytes == 80 * MIB
+    world.react(79 * MIB, at=1.0)
+    assert world.growth.raises == 1, "near the limit is the business of serve now"
+
+
+def test_tasks_that_serve_leaves_waiting_are_helped() -> None:
+    world = World(limit=100 * MIB)
+    world.growth.follow(80 * MIB)
+    world.react(80 * MIB, at=1.0, waiting=True)
+    world.react(80 * MIB, at=1.2, waiting=True)
+    assert world.growth.raises == 0
+    world.react(80 * MIB, at=1.3, waiting=True)
+    assert world.growth.raises == 1
+    assert world.growth.limit_bytes > 80 * MIB
+    assert world.growth.waits == 1
+
+
+def test_a_vanished_limit_is_no_limit_to_follow() -> None:
+    world = World(limit=100 * MIB)
+    world.growth.follow(None)
+    assert world.growth.limit_bytes == 100 * MIB

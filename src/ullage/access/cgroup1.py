@@ -10,14 +10,17 @@ first and comes down last, and stays as far above as it was.
 from __future__ import annotations
 
 import errno
+import time
 
-from ullage.access.folders import CgroupTree, Folder, number_after
+from ullage.access.folders import CgroupTree, Folder, is_gone, number_after
 from ullage.core.live_change import whole_pages_bytes
+from ullage.core.units import MIB
 
 UNLIMITED_BYTES = 1 << 60
 """The kernel shows "no limit" as a number near 2^63."""
 SWAP_LIMIT = "memory.memsw.limit_in_bytes"
 LIMIT = "memory.limit_in_bytes"
+_STEP_BYTES = 32 * MIB
 _CACHE_KEYS = (b"\ntotal_inactive_file ", b"\ntotal_active_file ")
 
 
@@ -73,6 +76,30 @@ def set_limit(folder: Folder, limit_bytes: int) -> int:
     if wanted_swap_bytes < swap_bytes:
         _put_back(folder, wanted_swap_bytes)
     return int(folder.read(LIMIT))
+
+
+def cut_limit(folder: Folder, limit_bytes: int, *, patience_s: float) -> int:
+    """Lower the limit in steps and return what it is then; never below `limit_bytes`.
+
+    To lower a limit into page cache the kernel drops the cache within the write, and whoever
+    writes waits. So it goes by steps, and after patience_s it stays where it has got to: what
+    is left can be cut next time. OSError: as set_limit; the limit is then as it was before.
+    """
+    before_bytes, wanted_bytes = int(folder.read(LIMIT)), whole_pages_bytes(limit_bytes)
+    began_s = time.monotonic()
+    reached_bytes = before_bytes
+    next_bytes = min(before_bytes, int(folder.read("memory.usage_in_bytes")))
+    try:
+        while reached_bytes > wanted_bytes:
+            next_bytes = max(wanted_bytes, next_bytes - _STEP_BYTES)
+            reached_bytes = set_limit(folder, next_bytes)
+            if time.monotonic() - began_s >= patience_s:
+                break
+    except OSError as error:
+        if reached_bytes != before_bytes and not is_gone(error):
+            set_limit(folder, before_bytes)
+        raise
+    return reached_bytes
 
 
 def set_parking(folder: Folder, is_parking: bool) -> None:

@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from ullage.access.cgroup_changes import CannotCutError
 from ullage.access.folders import CgroupTree, Folder, number_after
 from ullage.core.live_change import whole_pages_bytes
-from ullage.core.units import MAX_BYTES
+from ullage.core.units import MAX_BYTES, MIB
 
 _CACHE_KEYS = (b"\ninactive_file ", b"\nactive_file ")
+_STEP_BYTES = 32 * MIB
 _STALL_RATIO = 0.10
 """A cut is taken back where everybody waited for so much of the probe (S11's own level)."""
 
@@ -103,21 +104,24 @@ def raise_limit(folder: Folder, before: Limits, limit_bytes: int) -> None:
         folder.write("memory.high", str(wanted.high_bytes))
 
 
-def cut_limit(folder: Folder, before: Limits, limit_bytes: int, *, probe_s: float) -> None:
+def cut_limit(
+    folder: Folder, before: Limits, limit_bytes: int, *, probe_s: float, patience_s: float
+) -> None:
     """Lower by memory.high, reclaim, a look, memory.max.
 
     probe_s: how long tasks are watched under memory.high before memory.max follows.
-    CannotCutError where more is in use and cannot be reclaimed, or everybody had to wait:
-    memory.high is then as it was. OSError.
+    patience_s: how long page cache may be dropped; what is gone by then stays gone.
+    CannotCutError where more is in use and cannot be reclaimed (in time), or everybody had to
+    wait: memory.high is then as it was. OSError.
     """
     wanted = before.moved_to(whole_pages_bytes(limit_bytes))
     target_bytes = wanted.limit_bytes or MAX_BYTES
     # A little below, so that nobody who grows meanwhile is above memory.max when it comes.
     probe_bytes = target_bytes - whole_pages_bytes(target_bytes // 64)
     stall_us, began_s = _full_stall_us(folder), time.monotonic()
-    folder.write("memory.high", str(probe_bytes))
     try:
-        reclaim(folder, probe_bytes)
+        reclaim(folder, probe_bytes, patience_s=patience_s)
+        folder.write("memory.high", str(probe_bytes))
         _look(folder, target_bytes)
         time.sleep(probe_s)
         _look(folder, target_bytes)
@@ -132,24 +136,29 @@ def cut_limit(folder: Folder, before: Limits, limit_bytes: int, *, probe_s: floa
         raise
 
 
-def reclaim(folder: Folder, limit_bytes: int) -> None:
-    """Have the kernel drop what is above `limit_bytes`, as far as it can. OSError."""
-    excess_bytes = int(folder.read("memory.current")) - limit_bytes
-    if excess_bytes <= 0:
-        return
-    try:
-        folder.write("memory.reclaim", str(excess_bytes))
-    except FileNotFoundError:
-        return  # before Linux 5.19: memory.high alone has to do
-    except OSError as error:
-        if error.errno != errno.EAGAIN:  # EAGAIN: less than asked could be dropped
+def reclaim(folder: Folder, limit_bytes: int, *, patience_s: float = 10.0) -> None:
+    """Have the kernel drop what is above `limit_bytes`, as far as it can. OSError.
+
+    In steps: whoever writes waits, and after patience_s what is left is left.
+    """
+    deadline_s = time.monotonic() + patience_s
+    while (excess_bytes := int(folder.read("memory.current")) - limit_bytes) > 0:
+        try:
+            folder.write("memory.reclaim", str(min(excess_bytes, _STEP_BYTES)))
+        except FileNotFoundError:
+            return  # before Linux 5.19: memory.high alone has to do
+        except OSError as error:
+            if error.errno == errno.EAGAIN:  # less than asked could be dropped
+                return
             raise
+        if time.monotonic() >= deadline_s:
+            return
 
 
 def _look(folder: Folder, limit_bytes: int) -> None:
     usage_bytes, _ = usage_and_need(folder)
     if usage_bytes > limit_bytes:
-        raise CannotCutError("more than that is in use and cannot be reclaimed")
+        raise CannotCutError("more than that is in use and cannot be reclaimed (in time)")
 
 
 def _restore(folder: Folder, before: Limits) -> None:

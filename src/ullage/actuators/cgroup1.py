@@ -120,6 +120,14 @@ class Cgroup1Sandbox:
         except OSError as error:
             raise PermanentError(f"cgroup {self.path}: {error.strerror}") from error
 
+    def current_limit_bytes(self) -> int | None:
+        """Return the limit as it is now, also if somebody else has set it; None = none or gone."""
+        try:
+            with open_made(self.path) as folder:
+                return files.limit_of(folder)
+        except OSError:
+            return None  # whoever reads it next says so
+
     def member_pids(self) -> list[int]:
         """Return the processes inside now, those of cgroups below included; none if it is gone."""
         pids: list[int] = []

@@ -74,7 +74,7 @@ def enclosing_room_bytes(path: str) -> int | None:
 
     As in v1: limit minus what cannot be dropped; cgroups of an outer `ullage run` do not count.
     """
-    rooms = [max(0, limit - _kept_bytes(folder)) for folder, limit in _enclosing_limits(path)]
+    rooms = [max(0, limit - kept_bytes(folder)) for folder, limit in _enclosing_limits(path)]
     return min(rooms, default=None)
 
 
@@ -152,6 +152,17 @@ class Cgroup2Sandbox:
         except OSError as error:
             raise PermanentError(f"cgroup {self.path}: {error.strerror}") from error
 
+    def current_limit_bytes(self) -> int | None:
+        """Return the limit as it is now, also if somebody else has set it; None = none or gone."""
+        try:
+            with open_made(self.path) as folder:
+                limit_bytes = files.limits_of(folder).limit_bytes
+        except OSError:
+            return None  # whoever reads it next says so
+        if limit_bytes is not None:
+            self._limit_bytes = limit_bytes
+        return limit_bytes
+
     def member_pids(self) -> list[int]:
         """Return the processes inside now, those of cgroups below included; none if it is gone."""
         pids: list[int] = []
@@ -205,7 +216,7 @@ class Cgroup2Sandbox:
         _write(self.path, name, text)
 
 
-def _kept_bytes(path: str) -> int:
+def kept_bytes(path: str) -> int:
     """Return what the cgroup uses and cannot drop; 0 where it cannot be read (any more)."""
     try:
         with open_made(path) as folder:

@@ -21,7 +21,8 @@ class LiveCgroup2Actuator:
     """Implements core.service_ports.TargetActuator.
 
     selectors: the cgroup selectors of the settings; what none of them matches is not touched.
-    now: the wall clock, for records. probe: how long a cut is tried by memory.high.
+    now: the wall clock, for records. probe: how long a cut is tried by memory.high. patience: how
+    long one cut may wait for the kernel to drop page cache; others may need a rescue meanwhile.
     """
 
     def __init__(
@@ -32,11 +33,13 @@ class LiveCgroup2Actuator:
         settings: ServeSettings,
         now: Callable[[], datetime],
         probe: timedelta = timedelta(milliseconds=10),
+        patience: timedelta = timedelta(milliseconds=50),
     ) -> None:
         self._changes = CgroupChanges(
             TargetKind.CGROUP2, tree, selectors=selectors, settings=settings, now=now
         )
-        self._probe = probe
+        self._probe_s = probe.total_seconds()
+        self._patience_s = patience.total_seconds()
 
     def apply(self, change: LimitChange) -> ChangeOutcome:
         """Compare, read need if it is a cut, set; see core.service_ports.TargetActuator."""
@@ -48,7 +51,9 @@ class LiveCgroup2Actuator:
     def _write(self, folder: Folder, new_bytes: int) -> int | None:
         before = files.limits_of(folder)
         if is_lowering(before.limit_bytes, whole_pages_bytes(new_bytes)):
-            files.cut_limit(folder, before, new_bytes, probe_s=self._probe.total_seconds())
+            files.cut_limit(
+                folder, before, new_bytes, probe_s=self._probe_s, patience_s=self._patience_s
+            )
         else:
             files.raise_limit(folder, before, new_bytes)
         return files.limits_of(folder).limit_bytes

@@ -27,6 +27,10 @@ class ObserveSandbox:
     def enter(self) -> None:
         """Stay where the process is."""
 
+    def current_limit_bytes(self) -> int | None:
+        """Return that there is none."""
+        return None
+
     def set_limit(self, limit_bytes: int) -> int:
         """Refuse: a decision to limit must never reach a sandbox that cannot."""
         raise InvariantError(f"observe-only: no limit of {limit_bytes} bytes can be set")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ullage.cli.run_options import RunOptions
     from ullage.config import Settings
     from ullage.control.run import RunPorts, RunReport, RunRequest
+    from ullage.core.service_registry import ServiceRegistry
     from ullage.core.workload import Workload
 
 
@@ -44,6 +45,7 @@ def run(
         int, typer.Option(min=0, max=100, help="Further attempts after an OOM kill.")
     ] = 0,
     observe: Annotated[bool, typer.Option("--observe", help="Only measure.")] = False,
+    service: Annotated[bool, typer.Option("--service", help="`serve` may move the limit.")] = False,
     feature: Annotated[
         list[str] | None,
         typer.Option(help="A fact known before the start, k=v; may be repeated."),
@@ -84,6 +86,7 @@ def run(
         can_grow=growth is Growth.ON,
         retries=retries,
         is_observing=observe,
+        is_service=service,
         features=tuple(feature or ()),
         failure_budget_ratio=failure_budget,
         preset=preset,
@@ -178,6 +181,7 @@ def _supervise(request: RunRequest, settings: Settings, *, is_recording: bool) -
             fast_poll_s=settings.fast_poll_s,
             wait_for_memory_s=settings.wait_for_memory_s,
         ),
+        services=_registry(settings) if request.is_service else None,
     )
     _warn_of_observing(ports, request)
     try:
@@ -185,6 +189,12 @@ def _supervise(request: RunRequest, settings: Settings, *, is_recording: bool) -
     finally:
         if store is not None:
             store.close()
+
+
+def _registry(settings: Settings) -> ServiceRegistry:
+    from ullage.bootstrap_registry import StoredServices
+
+    return StoredServices(settings)
 
 
 def _warn_of_observing(ports: RunPorts, request: RunRequest) -> None:
@@ -223,7 +233,14 @@ def _finish(
         except OSError as error:
             _say(f"--json {json_file}: {error.strerror}; the result is not written")
     if not is_quiet:
-        _write(end_block(report.run, report.decision, report.following, prices=settings.prices))
+        block = end_block(
+            report.run,
+            report.decision,
+            report.following,
+            prices=settings.prices,
+            is_service=report.following is None,
+        )
+        _write(block)
     _exit(report.run.exit_code or 0)
 
 

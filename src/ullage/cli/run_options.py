@@ -34,6 +34,7 @@ class RunOptions:
     can_grow: bool = True
     retries: int = 0
     is_observing: bool = False
+    is_service: bool = False
     features: tuple[str, ...] = ()
     failure_budget_ratio: float | None = None
     preset: str | None = None
@@ -72,6 +73,7 @@ def build_request(options: RunOptions, command: Sequence[str], settings: Setting
         fixed_limit_bytes=_quantity("--limit", options.limit, LEAST_FIXED_BYTES, total_bytes),
         growth_allowed=options.can_grow and options.limit is None,
         observe_only=options.is_observing,
+        is_service=options.is_service,
         retries=options.retries,
         failure_budget_ratio=options.failure_budget_ratio or settings.failure_budget_ratio,
         prices=Prices(rho=settings.rho),
@@ -83,6 +85,11 @@ def _check_combination(options: RunOptions) -> None:
     if options.limit and options.is_observing:
         raise ConfigError(
             "--limit and --observe exclude each other: a limit is more than observing"
+        )
+    if options.is_service and (options.limit or options.is_observing or options.retries):
+        raise ConfigError(
+            "--service is for what runs until it is stopped, under a limit that moves: "
+            "leave out --limit, --observe and --retries"
         )
     if options.limit and (options.request or options.max_memory):
         raise ConfigError("--limit fixes the memory: leave out --request and --max-memory")

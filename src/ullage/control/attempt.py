@@ -52,12 +52,16 @@ class WatchSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptPlan:
-    """What to run and how its limit may move; envelope None = measure only."""
+    """What to run and how its limit may move; envelope None = measure only.
+
+    is_shared: `ullage serve` may move the limit too.
+    """
 
     number: int
     argv: Sequence[str]
     env: Mapping[str, str]
     envelope: Envelope | None
+    is_shared: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,6 +227,8 @@ class AttemptWatch:
             return
         try:
             now_s = self._clock.monotonic_s()
+            if self._plan.is_shared and self._growth is not None:
+                self._growth.follow(self._target.sandbox.current_limit_bytes())
             reading = self._source.read()
             self._pressure = self._source.pressure()
             self._meter.add(

@@ -36,6 +36,10 @@ class Envelope:
         return self.ceiling_bytes > self.limit_bytes
 
 
+PATIENCE_S = 0.25
+"""Where `ullage serve` moves the limit, tasks wait for it so long before the run itself helps."""
+
+
 class Growth:
     """Raises the limit of one live sandbox; keeps count of raises and waits.
 
@@ -62,6 +66,7 @@ class Growth:
         self._wait_for_memory_s = wait_for_memory_s
         self._say = say
         self._waiting_since_s: float | None = None
+        self._is_followed = False
         self.limit_bytes = sandbox.set_limit(self._first_limit_bytes())
         self._park(envelope.can_grow)
 
@@ -83,6 +88,8 @@ class Growth:
             self._waiting_since_s = now_s
         if not is_waiting:
             self._end_wait(now_s)
+        if self._is_followed and not self._is_left_waiting(now_s):
+            return
         wanted_bytes = grow(
             need_bytes,
             self.limit_bytes,
@@ -95,6 +102,16 @@ class Growth:
             self._end_wait(clock_s())
         elif is_waiting:
             self._wait_or_give_up(now_s, need_bytes, has_room=wanted_bytes is not None)
+
+    def follow(self, limit_bytes: int | None) -> None:
+        """Take over a limit that `ullage serve` has set.
+
+        From the first time on the limit is its business, and this is only the net: it helps
+        where tasks have been left waiting for PATIENCE_S.
+        """
+        if limit_bytes is not None and limit_bytes != self.limit_bytes:
+            self.limit_bytes = limit_bytes
+            self._is_followed = True
 
     def keep_booked(self, need_bytes: int) -> None:
         """Renew the booking with the present need, so that others reckon with it."""
@@ -118,6 +135,10 @@ class Growth:
         """End the attempt's last wait, and let the kernel's OOM killer decide from here on."""
         self._end_wait(now_s)
         self._park(False)
+
+    def _is_left_waiting(self, now_s: float) -> bool:
+        since_s = self._waiting_since_s
+        return since_s is not None and now_s - since_s >= PATIENCE_S
 
     def _first_limit_bytes(self) -> int:
         """Book before the start, so that runs which start together know of each other."""

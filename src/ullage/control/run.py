@@ -8,6 +8,7 @@ anybody is told.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -31,6 +32,7 @@ from ullage.core.ports import (
     StateStore,
 )
 from ullage.core.scoring import expert_costs_gbh
+from ullage.core.service_registry import RunningService, ServiceRegistry
 from ullage.core.spending import Spending
 from ullage.core.telemetry import Attribution, OomEvent
 from ullage.core.units import format_bytes
@@ -58,6 +60,8 @@ class RunRequest:
     fixed_limit_bytes: int | None = None
     growth_allowed: bool = True
     observe_only: bool = False
+    is_service: bool = False
+    """Runs until it is stopped; `ullage serve` may move its limit too."""
     retries: int = 0
     failure_budget_ratio: float = 0.02
     prices: Prices = field(default_factory=Prices)
@@ -91,15 +95,20 @@ class RunPorts:
     owner: str
     say: Callable[[str], None]
     settings: WatchSettings
+    services: ServiceRegistry | None = None
+    """Where a service is registered; None = nowhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
-    """An ended run and what the next one will get; notes are one line each."""
+    """An ended run and what the next one will get; notes are one line each.
+
+    following: None for a service: its limit is not sized by the end of a run.
+    """
 
     run: Run
     decision: RunDecision
-    following: RunDecision
+    following: RunDecision | None
     limit_wanted: bool
     left_running_count: int
     is_recorded: bool
@@ -133,6 +142,7 @@ class _Run:
         self._run_id = run_id
         self._booking = booking
         self._attempts: list[Attempt] = []
+        self._service: RunningService | None = None
         self._notes: list[str] = []
         self._is_recorded = ports.store is not None
         self._view_at = ports.clock.now()
@@ -164,7 +174,7 @@ class _Run:
         return RunReport(
             run=run,
             decision=decision,
-            following=self._decide_next(run),
+            following=None if self._request.is_service else self._decide_next(run),
             limit_wanted=not self._request.observe_only,
             left_running_count=end.left_running_count,
             is_recorded=self._is_recorded,
@@ -280,10 +290,15 @@ class _Run:
         if sandbox.path:
             ports.sentinel.guard(sandbox.path, sandbox.release_writes)
         sandbox.create()
+        self._register(sandbox)
         try:
             watch = AttemptWatch(
                 AttemptPlan(
-                    number=number, argv=self._request.argv, env=self._env(), envelope=envelope
+                    number=number,
+                    argv=self._request.argv,
+                    env=self._env(),
+                    envelope=envelope,
+                    is_shared=self._request.is_service,
                 ),
                 Target(sandbox=sandbox, open_source=open_source, booking=self._booking),
                 clock=ports.clock,
@@ -297,7 +312,33 @@ class _Run:
         finally:
             if sandbox.path and sandbox.remove():
                 ports.sentinel.drop(sandbox.path)
+                self._unregister()
         return end
+
+    def _register(self, sandbox: Sandbox) -> None:
+        """Let `ullage serve` find the service; where that fails it runs and grows as any run."""
+        services = self._ports.services
+        if services is None or not self._request.is_service or not sandbox.path:
+            return
+        self._service = RunningService(
+            workload_key=self._request.workload.key,
+            kind=sandbox.kind,
+            folder=sandbox.path,
+            owner=self._ports.owner,
+            started_at=self._ports.clock.now(),
+            max_bytes=self._request.max_bytes,
+        )
+        try:
+            services.add(self._service)
+        except (AdapterError, DataError) as error:
+            self._ports.say(f"`ullage serve` will not find it: {error}")
+
+    def _unregister(self) -> None:
+        services, service = self._ports.services, self._service
+        if services is None or service is None:
+            return
+        with suppress(AdapterError, DataError):  # who is gone is found to be gone
+            services.drop(service)
 
     def _envelope(self, decision: RunDecision) -> Envelope | None:
         is_observing = Reason.OBSERVE in decision.reasons

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from ullage.control.changes import UNLIMITED_BYTES, Changes
 from ullage.control.deciding import Deciding
-from ullage.control.entries import decision_entry
+from ullage.control.entries import decision_entry, outcome_entry
 from ullage.control.tracked import ServeParts, Tick, Tracked
 from ullage.core.service import (
     ChangeResult,
@@ -96,7 +96,7 @@ class Undoing:
             evidence=why[:200],
             policy=UNDO_POLICY,
         )
-        decision, inputs = self._deciding.decision(proposal, view, tick)
+        decision = self._deciding.decision(proposal, view, tick)
         before = tracked.state
         original = self._changes.ensure_original(tracked, tick)
         self._changes.prepare(tracked, decision, tick)
@@ -104,15 +104,18 @@ class Undoing:
         assert pending is not None
         # A watch ends: what it would give back is no longer what people want.
         tracked.state = replace(tracked.state, pending=replace(pending, is_cut=is_cut), watch=None)
-        row = decision_entry(tracked, decision, inputs, tick)
+        row = decision_entry(tracked, decision, view, tick)
         if not self._changes.record([*original, row], [tracked]):
             tracked.state = before
             return "the store does not answer, so nothing was changed"
-        done = self._changes.carry_out(tracked, decision, tick)
-        if done is None:
+        outcome = self._changes.carry_out(tracked, decision, tick)
+        if outcome is None:
             return "the lease was lost, so nothing was changed"
-        outcome, outcome_row = done
-        rows = [outcome_row]
+        rows = [
+            outcome_entry(
+                tracked, outcome, direction=decision.direction, new_bytes=decision.new_bytes
+            )
+        ]
         rows += self._changes.settle(tracked, outcome.result, outcome.limit_bytes, tick)
         self._changes.record(rows, [tracked])
         if outcome.result is ChangeResult.APPLIED:

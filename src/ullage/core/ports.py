@@ -122,6 +122,10 @@ class Sandbox(LimitActuator, Protocol):
         """Move the calling process in. Runs in the child between fork and exec."""
         ...
 
+    def current_limit_bytes(self) -> int | None:
+        """Return the limit as it is now, also if somebody else has set it; None = none or gone."""
+        ...
+
     def member_pids(self) -> list[int]:
         """Return the processes inside now."""
         ...

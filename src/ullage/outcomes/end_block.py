@@ -31,11 +31,12 @@ def end_block(
     following: RunDecision | None,
     *,
     prices: MemoryPrice = DEFAULT_MEMORY_PRICE,
+    is_service: bool = False,
 ) -> str:
     """Return the block for an ended run, without a final newline.
 
     decision: what it started under. following: what the next run will get, None where
-    that could not be decided.
+    that could not be decided. is_service: it is not sized by its end, so that is left out.
     """
     lines = [_headline(run), _field("memory", _memory(run))]
     if len(run.attempts) > 1:
@@ -44,7 +45,8 @@ def end_block(
     cost = _cost(run, decision, prices)
     if cost:
         lines.append(_field("cost", cost))
-    lines += _next(run, decision, following)
+    if not is_service:
+        lines += _next(run, decision, following)
     return "\n".join(lines)
 
 

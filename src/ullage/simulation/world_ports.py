@@ -14,6 +14,7 @@ from typing import Any
 
 from ullage.core.audit import seal
 from ullage.core.errors import FencedError, PermanentError, TransientError
+from ullage.core.live_change import refusal_of, whole_pages_bytes
 from ullage.core.service import (
     ChangeOutcome,
     ChangeResult,
@@ -29,7 +30,6 @@ from ullage.core.service import (
     TargetEvent,
     TargetHistory,
     TargetState,
-    live_floor_bytes,
 )
 from ullage.simulation.world import World
 
@@ -211,24 +211,15 @@ class WorldActuator:
         target = self._world.targets.get(change.target_id)
         if target is None:
             return self._outcome(change, ChangeResult.VANISHED, None, "no such target")
-        if target.limit_bytes != change.expected_bytes:
-            return self._outcome(
-                change, ChangeResult.CONFLICT, target.limit_bytes, "somebody else changed it"
-            )
         need_bytes = target.need_bytes
-        if change.is_cut:
-            floor_bytes = live_floor_bytes(
-                need_bytes, change.expected_bytes or 0, change.floor_bytes, self._settings
-            )
-            if change.new_bytes < floor_bytes:
-                return self._outcome(
-                    change, ChangeResult.REFUSED, target.limit_bytes, "below the live floor"
-                )
+        refusal = refusal_of(change, target.limit_bytes, need_bytes, self._settings)
+        if refusal is not None:
+            return self._outcome(change, refusal.result, target.limit_bytes, refusal.words)
         self.written.append(change)
-        is_set = self._world.set_limit(change.target_id, change.new_bytes)
+        is_set = self._world.set_limit(change.target_id, whole_pages_bytes(change.new_bytes))
         result = ChangeResult.APPLIED if is_set else ChangeResult.REFUSED
         outcome = self._outcome(change, result, target.limit_bytes, "" if is_set else "EBUSY")
-        return replace(outcome, need_bytes=need_bytes if change.is_cut else None)
+        return replace(outcome, need_bytes=need_bytes)
 
     def set_parking(self, target_id: str, is_parking: bool) -> None:
         """Park, or give the OOM killer back."""

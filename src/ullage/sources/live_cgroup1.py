@@ -10,6 +10,7 @@ is a hint, and the loop reads on a timer too.
 from __future__ import annotations
 
 import os
+import resource
 import select
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,9 @@ from ullage.core.service import EventKind, LiveReading, LiveTarget, TargetEvent
 LEVEL_RATIOS = (0.95, 0.85)
 """Shares of the limit at which usage wakes the loop, the most urgent first."""
 _MOST_EVENTS = 4096
+_MOST_TARGETS = 100_000
+_KEPT_DESCRIPTORS = 256
+"""What watching leaves of the process's descriptors to everybody else."""
 
 
 class LiveCgroup1Source:
@@ -147,8 +151,8 @@ class LiveCgroup1Source:
         return kinds or [EventKind.PRESSURE]
 
     def _subscribe(self, target: LiveTarget) -> None:
-        if target.target_id in self._gone:
-            return
+        if target.target_id in self._gone or len(self._oom_fds) >= _most_targets():
+            return  # the timer reads it
         fd = -1
         try:
             with self._open(target) as folder:
@@ -282,6 +286,14 @@ class _Levels:
         if old is not None:
             del self._owners[old]
             os.close(old)
+
+
+def _most_targets() -> int:
+    """Return for how many targets there are descriptors, so that files can still be opened."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return _MOST_TARGETS
+    return max(0, min(_MOST_TARGETS, (soft - _KEPT_DESCRIPTORS) // 2))
 
 
 def subscribe(folder: Folder, fd: int, name: str, argument: str = "") -> None:

@@ -59,6 +59,10 @@ class RecordingSandbox:
         self.limits.append(limit_bytes)
         return limit_bytes
 
+    def current_limit_bytes(self) -> int | None:
+        """Return the last limit."""
+        return self.limits[-1] if self.limits else None
+
     def set_parking(self, is_parking: bool) -> None:
         """Keep the order."""
         self.parkings.append(is_parking)

@@ -82,7 +82,9 @@ def change_of(
 
 
 class TargetContract:
-    """The suite."""
+    """The suite. has_events: the source tells of events itself."""
+
+    has_events = True
 
     @pytest.fixture
     def world(self) -> TargetWorld:
@@ -268,6 +270,8 @@ class TargetContract:
 
     def test_an_oom_kill_wakes_the_loop_and_is_counted(self, world: TargetWorld) -> None:
         """The event names the target, and the reading after it has the count."""
+        if not self.has_events:
+            pytest.skip("gap declared: events are delivered by somebody else")
         target, other = self.target(world, 40 * MIB), self.target(world)
         world.source.watch([target, other])
         world.fill(target.target_id, 100 * MIB)
@@ -278,6 +282,8 @@ class TargetContract:
 
     def test_who_is_watched_no_more_wakes_nobody(self, world: TargetWorld) -> None:
         """`watch` names all of them, every time."""
+        if not self.has_events:
+            pytest.skip("gap declared: events are delivered by somebody else")
         target, other = self.target(world, 40 * MIB), self.target(world, 40 * MIB)
         world.source.watch([target, other])
         world.source.watch([other])

@@ -1,0 +1,181 @@
+"""The real controller over real cgroups: real events, real kernel, journal and lease in memory.
+
+Periods are short; nothing here sleeps for a controller that is not being driven.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from live_hogs import HUNGRY, WAVES
+from live_worlds import PARENTS, cgroup_world
+
+from ullage.control.reconcile import Controller
+from ullage.control.tracked import ServeParts
+from ullage.core.audit import audit
+from ullage.core.service import (
+    EntryKind,
+    HostCapacity,
+    ServeSettings,
+    TargetKind,
+)
+from ullage.core.units import GIB, MIB
+from ullage.simulation.world_ports import WorldDisk, WorldFaults, WorldLease
+from ullage.testing.cgroup_world import CgroupWorld
+from ullage.testing.doubles import LargestNeed
+
+pytestmark = pytest.mark.real
+SETTINGS = ServeSettings(
+    is_acting=True,
+    sample_interval=timedelta(milliseconds=50),
+    decide_interval=timedelta(milliseconds=100),
+    least_samples_count=4,
+    least_history=timedelta(milliseconds=200),
+    gap_window=timedelta(milliseconds=400),
+    gap_ratio=0.9,
+    stale_intervals_count=40,
+    recent_samples_count=20,
+    peak_interval=timedelta(milliseconds=200),
+    peaks_kept=timedelta(milliseconds=400),
+    watch=timedelta(milliseconds=150),
+    blast_ratio=1.0,
+)
+
+
+class RealClock:
+    """Implements core.ports.Clock."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic_s(self) -> float:
+        return time.monotonic()
+
+
+class RoomyHost:
+    """Implements core.service_ports.HostMemory."""
+
+    def read(self) -> HostCapacity:
+        return HostCapacity(total_bytes=16 * GIB, free_bytes=8 * GIB)
+
+
+class Driver:
+    """Stands where the daemon's threads stand: polls the source's events and the timer."""
+
+    def __init__(self, world: CgroupWorld) -> None:
+        self.world = world
+        self.disk = WorldDisk(WorldFaults())
+        clock = RealClock()
+        spec = world.spec
+        self.controller = Controller(
+            ServeParts(
+                clock=clock,
+                finders={spec.kind: world.finder},
+                sources={spec.kind: world.source},
+                actuators={spec.kind: world.actuator},
+                host=RoomyHost(),
+                lease=WorldLease(self.disk, "here", clock.monotonic_s, SETTINGS),
+                journal=self.disk,
+                store=self.disk,
+                policies=[LargestNeed()],
+            ),
+            [spec],
+            SETTINGS,
+        )
+        self.reactions_s: list[float] = []
+        self._next_s = time.monotonic()
+
+    def step(self) -> None:
+        wait_s = max(0.0, self._next_s - time.monotonic())
+        select.select(self.world.source.wake_fds(), [], [], wait_s)
+        woken_s = time.perf_counter()
+        events = self.world.source.events()
+        if events:
+            count = len(self.disk.records)
+            self.controller.on_events(events, datetime.now(UTC))
+            if len(self.disk.records) > count:
+                self.reactions_s.append(time.perf_counter() - woken_s)
+        if time.monotonic() >= self._next_s:
+            self._next_s = time.monotonic() + SETTINGS.sample_interval.total_seconds()
+            self.controller.run_once(datetime.now(UTC))
+
+    def count(self, direction: str) -> int:
+        """Return how many applied changes went that way."""
+        wanted = {
+            record.entry.body.get("decision_id")
+            for record in self.disk.records
+            if record.entry.kind is EntryKind.DECISION
+            and record.entry.body.get("direction") == direction
+        }
+        return sum(
+            record.entry.kind is EntryKind.OUTCOME
+            and record.entry.body.get("result") == "applied"
+            and record.entry.body.get("decision_id") in wanted
+            for record in self.disk.records
+        )
+
+
+@pytest.fixture
+def world() -> Iterator[CgroupWorld]:
+    kind = next((one for one, (parent, _) in PARENTS.items() if parent), None)
+    if kind is None:
+        pytest.skip(f"no cgroups to write to: {PARENTS}")
+    with cgroup_world(TargetKind(kind)) as made:
+        yield made
+
+
+def test_limits_follow_a_process_at_full_speed_and_nobody_dies(world: CgroupWorld) -> None:
+    target_id = world.make(600 * MIB)
+    process = world.start(target_id, WAVES, 8 * MIB, 150 * MIB, 11)
+    driver = Driver(world)
+    deadline_s = time.monotonic() + 120
+    while time.monotonic() < deadline_s and driver.count("cut") < 12:
+        driver.step()
+        assert process.poll() is None, "the process has died"
+    (target,) = world.finder.find(world.spec)
+    reading = world.source.read(target)
+    kinds = sorted({str(record.entry.kind) for record in driver.disk.records})
+    print(
+        f"\n{world.kind}: {driver.count('cut')} cuts, {driver.count('grow')} raises, "
+        f"limit {(reading.limit_bytes or 0) // MIB} MiB, {reading.oom_kills} kills; {kinds}"
+    )
+    assert reading.oom_kills == 0
+    assert driver.count("cut") >= 3
+    assert (reading.limit_bytes or 0) < 600 * MIB
+    assert audit(driver.disk.records, SETTINGS) == []
+
+
+def test_a_hungry_target_is_saved_by_an_event(world: CgroupWorld) -> None:
+    hungry_id = world.make(100 * MIB)
+    calm_id = world.make(100 * MIB)
+    world.fill(calm_id, 30 * MIB)
+    process = world.start(hungry_id, HUNGRY, 300 * MIB)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdout.readline()
+    driver = Driver(world)
+    deadline_s = time.monotonic() + 60
+    for _ in range(20):  # two ticks only observe, then growth is planned and tasks are parked
+        driver.step()
+    process.stdin.write("take it\n")
+    process.stdin.flush()
+    while time.monotonic() < deadline_s:
+        driver.step()
+        if select.select([process.stdout], [], [], 0)[0]:
+            break
+    took_s = float(process.stdout.readline())
+    targets = {one.target_id: one for one in world.finder.find(world.spec)}
+    reading = world.source.read(targets[hungry_id])
+    shown = ", ".join(f"{second * 1000:.1f}" for second in driver.reactions_s[:10])
+    print(
+        f"\n{world.kind}: event to written limit and record in ms: {shown}; "
+        f"300 MiB held after {took_s * 1000:.0f} ms"
+    )
+    assert (reading.oom_kills, process.poll()) == (0, None)
+    assert reading.need_bytes >= 300 * MIB
+    assert world.source.read(targets[calm_id]).oom_kills == 0
+    assert audit(driver.disk.records, SETTINGS) == []
