@@ -11,6 +11,7 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 	&& { echo "$$name"; break; }; done)
 PYTEST_ARGS ?=
 CGROUP2_TESTS := tests/contract/test_cgroup2.py tests/e2e/test_run_cgroup2.py
+# As root only: systemd ends a whole user scope when the kernel kills one process in it.
 CGROUP2_LIVE_TESTS := tests/contract/test_live_cgroup2.py tests/contract/test_live_kills.py \
 	tests/contract/test_controller_on_cgroups.py
 
