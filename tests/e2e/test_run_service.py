@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Cli
+from ullage.access.cgroup1 import memory_tree
 from ullage.bootstrap_serve import SpecBook, adapters, look_for_services, open_service_store
 from ullage.config import Settings, load_settings
 from ullage.core.service import (
@@ -104,6 +105,12 @@ def service(cli: Cli) -> Iterator[subprocess.Popen[str]]:
     process.communicate(timeout=30)
 
 
+def cgroup1_point() -> str:
+    tree, why_not = memory_tree()
+    assert tree is not None, why_not
+    return tree.point
+
+
 def take(service: subprocess.Popen[str], mib: int) -> None:
     assert service.stdin is not None
     assert service.stdout is not None
@@ -143,6 +150,19 @@ def test_where_serve_cuts_and_dies_the_run_still_helps(
     assert (reading.oom_kills, service.poll()) == (0, None)
     assert reading.limit_bytes is not None
     assert reading.limit_bytes > 400 * MIB
+
+
+def test_where_serve_gives_the_killer_back_the_run_takes_over(
+    service: subprocess.Popen[str], serve: Serve
+) -> None:
+    """As the sentinel of a killed `serve` does: the OOM killer is on, the limit is low."""
+    (target,) = serve.targets()
+    assert serve.move(target, 200 * MIB) is ChangeResult.APPLIED
+    serve.adapters.actuators[target.kind].set_parking(target.target_id, False)
+    control = Path(cgroup1_point(), target.target_id.partition(":/")[2], "memory.oom_control")
+    assert wait_until(lambda: "oom_kill_disable 1" in control.read_text())
+    take(service, 400)
+    assert (serve.read(target).oom_kills, service.poll()) == (0, None)
 
 
 def test_without_serve_it_grows_as_any_run(service: subprocess.Popen[str], serve: Serve) -> None:

@@ -175,3 +175,21 @@ def test_a_vanished_limit_is_no_limit_to_follow() -> None:
     world = World(limit=100 * MIB)
     world.growth.follow(None)
     assert world.growth.limit_bytes == 100 * MIB
+
+
+def test_when_serve_lets_go_the_run_parks_and_raises_again() -> None:
+    world = World(limit=100 * MIB)
+    world.growth.follow(80 * MIB, is_parked=True)
+    world.react(79 * MIB, at=1.0)
+    assert world.growth.raises == 0
+    world.growth.follow(80 * MIB, is_parked=False)
+    assert world.sandbox.parkings[-1] is True
+    world.react(79 * MIB, at=2.0)
+    assert world.growth.raises == 1
+
+
+def test_who_gave_the_killer_back_itself_does_not_take_it_again() -> None:
+    world = World(limit=100 * MIB)
+    world.growth.stop_waiting(1.0)
+    world.growth.follow(100 * MIB, is_parked=False)
+    assert world.sandbox.parkings == [True, False]

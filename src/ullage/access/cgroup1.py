@@ -52,6 +52,12 @@ def waiting_and_kills(folder: Folder) -> tuple[bool, int]:
     return number_after(text, b"\nunder_oom ") > 0, number_after(text, b"\noom_kill ")
 
 
+def is_parking(folder: Folder) -> bool:
+    """Say whether tasks wait at the limit instead of being killed; OSError."""
+    text = b"\n" + folder.read("memory.oom_control")
+    return number_after(text, b"\noom_kill_disable ") > 0
+
+
 def set_limit(folder: Folder, limit_bytes: int) -> int:
     """Set the limit in whole pages and return what the kernel made of it.
 

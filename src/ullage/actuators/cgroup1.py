@@ -120,6 +120,14 @@ class Cgroup1Sandbox:
         except OSError as error:
             raise PermanentError(f"cgroup {self.path}: {error.strerror}") from error
 
+    def is_parked(self) -> bool | None:
+        """Say whether the OOM killer is off now, whoever ordered it; None = gone."""
+        try:
+            with open_made(self.path) as folder:
+                return files.is_parking(folder)
+        except OSError:
+            return None  # whoever reads it next says so
+
     def current_limit_bytes(self) -> int | None:
         """Return the limit as it is now, also if somebody else has set it; None = none or gone."""
         try:

@@ -152,6 +152,10 @@ class Cgroup2Sandbox:
         except OSError as error:
             raise PermanentError(f"cgroup {self.path}: {error.strerror}") from error
 
+    def is_parked(self) -> bool | None:
+        """Return that it cannot be told: nobody else makes tasks wait here."""
+        return None
+
     def current_limit_bytes(self) -> int | None:
         """Return the limit as it is now, also if somebody else has set it; None = none or gone."""
         try:

@@ -27,6 +27,10 @@ class ObserveSandbox:
     def enter(self) -> None:
         """Stay where the process is."""
 
+    def is_parked(self) -> bool | None:
+        """Return that it cannot be told: nobody else makes tasks wait here."""
+        return None
+
     def current_limit_bytes(self) -> int | None:
         """Return that there is none."""
         return None

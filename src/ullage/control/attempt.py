@@ -228,7 +228,8 @@ class AttemptWatch:
         try:
             now_s = self._clock.monotonic_s()
             if self._plan.is_shared and self._growth is not None:
-                self._growth.follow(self._target.sandbox.current_limit_bytes())
+                sandbox = self._target.sandbox
+                self._growth.follow(sandbox.current_limit_bytes(), is_parked=sandbox.is_parked())
             reading = self._source.read()
             self._pressure = self._source.pressure()
             self._meter.add(

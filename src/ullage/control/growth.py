@@ -103,15 +103,20 @@ class Growth:
         elif is_waiting:
             self._wait_or_give_up(now_s, need_bytes, has_room=wanted_bytes is not None)
 
-    def follow(self, limit_bytes: int | None) -> None:
+    def follow(self, limit_bytes: int | None, *, is_parked: bool | None = None) -> None:
         """Take over a limit that `ullage serve` has set.
 
         From the first time on the limit is its business, and this is only the net: it helps
-        where tasks have been left waiting for PATIENCE_S.
+        where tasks have been left waiting for PATIENCE_S. Where tasks do not wait any more
+        though this run has asked for it (is_parked), `serve` has ended or let go: from then on
+        the limit is this run's business again.
         """
         if limit_bytes is not None and limit_bytes != self.limit_bytes:
             self.limit_bytes = limit_bytes
             self._is_followed = True
+        if is_parked is False and self.is_parking:
+            self._sandbox.set_parking(True)
+            self._is_followed = False
 
     def keep_booked(self, need_bytes: int) -> None:
         """Renew the booking with the present need, so that others reckon with it."""

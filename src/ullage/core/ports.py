@@ -126,6 +126,10 @@ class Sandbox(LimitActuator, Protocol):
         """Return the limit as it is now, also if somebody else has set it; None = none or gone."""
         ...
 
+    def is_parked(self) -> bool | None:
+        """Say whether tasks are made to wait now, whoever ordered it; None = cannot tell."""
+        ...
+
     def member_pids(self) -> list[int]:
         """Return the processes inside now."""
         ...

@@ -59,6 +59,10 @@ class RecordingSandbox:
         self.limits.append(limit_bytes)
         return limit_bytes
 
+    def is_parked(self) -> bool | None:
+        """Return the last order."""
+        return self.parkings[-1] if self.parkings else None
+
     def current_limit_bytes(self) -> int | None:
         """Return the last limit."""
         return self.limits[-1] if self.limits else None
