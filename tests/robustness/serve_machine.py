@@ -138,7 +138,7 @@ class ServeMachine(RuleBasedStateMachine):
         faults = self.run.faults
         return (
             not faults.store
-            and not faults.crash_at
+            and not faults.crash_point
             and target.target_id not in faults.reads
             and not faults.applies.get(target.target_id)
             and not self.run.disk.orders.freezes
@@ -265,13 +265,13 @@ class ServeMachine(RuleBasedStateMachine):
 
     @rule(point=st.sampled_from(CRASH_POINTS), after=st.integers(0, 3))
     def crash_at(self, point: str, after: int) -> None:
-        self.run.faults.crash_at = point
+        self.run.faults.crash_point = point
         self.run.faults.crash_after = after
 
     @precondition(lambda self: len(self.run.live()) < 2)
     @rule()
     def daemon_starts(self) -> None:
-        self.run.faults.crash_at = ""
+        self.run.faults.crash_point = ""
         self.run.start()
 
     @rule()
@@ -290,7 +290,7 @@ class ServeMachine(RuleBasedStateMachine):
     def all_is_well_for_a_while(self) -> None:
         """Mend everything; then nobody may be left standing at a limit that could rise."""
         faults = self.run.faults
-        faults.store, faults.crash_at = "", ""
+        faults.store, faults.crash_point = "", ""
         faults.reads.clear()
         faults.applies.clear()
         faults.listing_fails.clear()

@@ -19,7 +19,7 @@ NAMES = [path.relative_to(ROOT).as_posix() for path in DOCUMENTS]
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 APP_OPTIONS = {"--version", "--help", "--install-completion", "--show-completion"}
-VALUES = {"get": {"workloads", "runs", "ooms", "jobs"}}
+VALUES = {"get": {"workloads", "runs", "ooms", "jobs", "decisions"}}
 """Words that a command takes from a fixed list."""
 
 

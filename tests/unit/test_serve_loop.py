@@ -481,7 +481,7 @@ def test_s17_a_crash_anywhere_leaves_nothing_pending_and_nobody_waiting(
     if point == "slip":
         small.run.faults.applies[small.target.target_id] = ["slip"]
     else:
-        small.run.faults.crash_at, small.run.faults.crash_after = point, after
+        small.run.faults.crash_point, small.run.faults.crash_after = point, after
     small.run.advance(1200)
     small.run.start()
     small.run.advance(600)

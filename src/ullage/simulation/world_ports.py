@@ -45,7 +45,7 @@ class WorldFaults:
     reads: target -> "fail", "frozen", "poison", "kib", "future", "late".
     applies: target -> list of "unknown_done", "unknown_not_done", "refuse", "edit", "slip",
         used one by one. store: "" or why it fails. listing_fails: workloads.
-    crash_at: "" or a named point; hits after `crash_after` passes of it.
+    crash_point: "" or a named point; hits after `crash_after` passes of it.
     """
 
     reads: dict[str, str] = field(default_factory=dict)
@@ -53,19 +53,19 @@ class WorldFaults:
     applies: dict[str, list[str]] = field(default_factory=dict)
     store: str = ""
     listing_fails: set[str] = field(default_factory=set)
-    crash_at: str = ""
+    crash_point: str = ""
     crash_after: int = 0
     slipped: list[LimitChange] = field(default_factory=list)
     """Writes of a daemon that was paused on the way to the kernel."""
 
     def pass_point(self, name: str) -> None:
         """Die here if that is what is asked for."""
-        if name != self.crash_at:
+        if name != self.crash_point:
             return
         if self.crash_after > 0:
             self.crash_after -= 1
             return
-        self.crash_at = ""
+        self.crash_point = ""
         raise CrashError(name)
 
 
