@@ -36,6 +36,7 @@ least_history = "2s"
 least_samples_count = 10
 gap_window = "2s"
 peak_interval = "500ms"
+peaks_kept = "1h"
 small_step_ratio = 0.03
 lease_span = "{lease}"
 [serve.policy]
