@@ -22,6 +22,7 @@ from datetime import timedelta
 
 import numpy as np
 
+from ullage.control.reconcile import Controller
 from ullage.core.service import (
     EventKind,
     ServeSettings,
@@ -33,13 +34,14 @@ from ullage.core.service import (
 from ullage.core.units import GIB, MIB
 from ullage.simulation.world import World
 from ullage.simulation.world_daemons import WorldRun
+from ullage.simulation.world_ports import WorldActuator
 from ullage.testing.doubles import LargestNeed
 
 SETTINGS = ServeSettings(is_acting=True)
 
 
-def make_run(targets_count: int, settings: ServeSettings) -> WorldRun:
-    """Return a world with that many targets of 100 workloads, and a daemon."""
+def make_world(targets_count: int) -> tuple[World, list[ServiceSpec]]:
+    """Return a world with that many targets, and their 100 workloads."""
     world = World(host_bytes=targets_count * 16 * GIB)
     for number in range(targets_count):
         world.add(
@@ -56,6 +58,12 @@ def make_run(targets_count: int, settings: ServeSettings) -> WorldRun:
         )
         for number in range(100)
     ]
+    return world, specs
+
+
+def make_run(targets_count: int, settings: ServeSettings) -> WorldRun:
+    """Return a world with that many targets of 100 workloads, and a daemon."""
+    world, specs = make_world(targets_count)
     run = WorldRun(world, specs, settings, lambda: [LargestNeed()])
     run.start()
     return run
@@ -88,12 +96,17 @@ def rss_mib() -> float:
 
 
 def rescue_latencies_s(
-    run: WorldRun, clock_s: Callable[[], float], rounds: int = 10, in_trouble: int = 100
+    world: World,
+    actuator: WorldActuator,
+    controller: Controller,
+    clock_s: Callable[[], float],
+    rounds: int = 10,
+    in_trouble: int = 100,
 ) -> list[float]:
     """Return, for targets in trouble at once, the seconds from the event to the written limit."""
-    controller, clock = run.daemons[0].controller, run.world.clock
+    clock = world.clock
     latencies: list[float] = []
-    targets = list(run.world.targets.values())
+    targets = list(world.targets.values())
     for number in range(rounds):
         clock.advance(1.0)
         controller.keep_lease(clock.now())
@@ -105,11 +118,11 @@ def rescue_latencies_s(
             for one in hungry
         ]
         written: list[float] = []
-        run.actuator.witness = lambda change, w=written: w.append(clock_s())  # type: ignore[misc]
+        actuator.witness = lambda change, w=written: w.append(clock_s())  # type: ignore[misc]
         began_s = clock_s()
         controller.on_events(events, clock.now())
         latencies += [at_s - began_s for at_s in written]
-    run.actuator.witness = lambda change: None
+    actuator.witness = lambda change: None
     return latencies
 
 
@@ -137,7 +150,7 @@ def main() -> None:
     report_passes(f"{given.targets} targets every 30 s", took, SETTINGS)
     print(f"{'before the first pass':<34} RSS {before_mib:.0f} MiB")
     for name, clock_s in (("", time.perf_counter), (", CPU alone", time.process_time)):
-        latencies = rescue_latencies_s(run, clock_s)
+        latencies = rescue_latencies_s(run.world, run.actuator, run.daemons[0].controller, clock_s)
         p50, p99 = np.percentile(latencies, [50, 99]) * 1000
         print(f"{f'100 rescues at once{name}':<34} {len(latencies)} writes: ", end="")
         print(f"event to written limit p50 {p50:.1f} ms, p99 {p99:.1f} ms")

@@ -19,9 +19,14 @@ from urllib.parse import urlsplit
 from ullage.config import Settings, nearest
 from ullage.core.errors import ConfigError
 from ullage.core.selectors import cgroup_pattern, docker_label
-from ullage.core.serve_settings import ServeSettings
+from ullage.core.serve_settings import (
+    HISTORIES_AT_MOST_BYTES,
+    ServeSettings,
+    history_bytes,
+    peaks_count,
+)
 from ullage.core.service import ServiceSpec, TargetKind, UpdateMode
-from ullage.core.units import MIB, parse_bytes
+from ullage.core.units import MIB, format_bytes, parse_bytes
 
 WORKLOADS_AT_MOST = 10_000
 PRESETS = ("service", "service-critical", "service-tolerant")
@@ -141,6 +146,20 @@ def _check_spans(settings: ServeSettings) -> None:
         raise ConfigError("serve.live_floor_room: at least 128MiB (S1)")
     if settings.quarantine > settings.quarantine_at_most:
         raise ConfigError("serve.quarantine is longer than serve.quarantine_at_most")
+    _check_memory(settings)
+
+
+def _check_memory(settings: ServeSettings) -> None:
+    """Refuse a past that does not fit into memory (S19)."""
+    whole_bytes = history_bytes(settings) * settings.targets_max_count
+    if whole_bytes > HISTORIES_AT_MOST_BYTES:
+        raise ConfigError(
+            f"the past of {settings.targets_max_count} targets (serve.targets_max_count) with "
+            f"{peaks_count(settings)} peaks (serve.peaks_kept / serve.peak_interval) and "
+            f"{settings.recent_samples_count} readings (serve.recent_samples_count) each would "
+            f"take {format_bytes(whole_bytes)} of memory, at most "
+            f"{format_bytes(HISTORIES_AT_MOST_BYTES)} is allowed: lower one of them"
+        )
 
 
 # -- workloads ---------------------------------------------------------------------------------

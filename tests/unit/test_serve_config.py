@@ -10,10 +10,11 @@ import pytest
 
 from ullage.config import load_settings
 from ullage.core.errors import ConfigError
-from ullage.core.serve_settings import ServeSettings
+from ullage.core.serve_settings import ServeSettings, history_bytes
 from ullage.core.service import TargetKind, UpdateMode
 from ullage.core.units import GIB, MIB
-from ullage.serve_config import BOUNDS, ServeConfig, load_serve
+from ullage.policies.services import PRICE_HOURS
+from ullage.serve_config import BOUNDS, PRESETS, ServeConfig, load_serve
 
 WEB = '[[serve.workload]]\nname = "web"\nkind = "cgroup1"\nselector = "/web/*"\n'
 
@@ -119,3 +120,21 @@ def test_every_number_has_a_range_that_the_default_lies_in() -> None:
         if not one.name.endswith("_bytes"):
             low, high = BOUNDS[one.name]
             assert low <= value <= high, one.name
+
+
+def test_a_past_that_does_not_fit_into_memory_is_refused(tmp_path: Path) -> None:
+    words = "peaks_kept / serve.peak_interval.* would take .* at most 2.00 GiB"
+    with pytest.raises(ConfigError, match=words):
+        loaded(tmp_path, '[serve]\npeak_interval = "500ms"\n')
+    few = loaded(tmp_path, '[serve]\npeak_interval = "500ms"\npeaks_kept = "1h"\n'
+                 "targets_max_count = 100\n")  # fmt: skip
+    assert few.settings.targets_max_count == 100
+
+
+def test_the_default_past_of_all_targets_fits() -> None:
+    assert history_bytes(ServeSettings()) == 44_160
+    assert history_bytes(ServeSettings()) * ServeSettings().targets_max_count < 512 * MIB
+
+
+def test_the_policy_has_a_price_for_every_preset() -> None:
+    assert set(PRESETS) == set(PRICE_HOURS)

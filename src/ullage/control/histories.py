@@ -1,7 +1,7 @@
 """What is remembered of every target: two rings of numbers per target, nothing per reading.
 
 Recent readings for the evidence of cuts (S2), interval peaks of five weeks for the policy.
-Bounded (S19): 2,000 targets take about 60 MB, whatever happens.
+Bounded (S19): a target takes core.serve_settings.history_bytes, 2,000 of them 84 MiB by default.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ullage.core.service import ServeSettings, TargetHistory
+from ullage.core.serve_settings import ServeSettings, peaks_count
+from ullage.core.service import TargetHistory
 
 _NO_PEAK = -1
 Scalar = TypeVar("Scalar", np.float64, np.int64)
@@ -24,7 +25,7 @@ class Histories:
     def __init__(self, settings: ServeSettings) -> None:
         self._recent_count = settings.recent_samples_count
         self._interval_s = settings.peak_interval.total_seconds()
-        self._slots = max(1, int(settings.peaks_kept / settings.peak_interval))
+        self._slots = peaks_count(settings)
         self._free: list[int] = []
         self._rows = 0
         self._at_s = np.zeros((0, self._recent_count), np.float64)
@@ -71,21 +72,37 @@ class Histories:
             self._peak_index[row, slot] = index
             self._peaks[row, slot] = need_bytes
 
+    def _add_peaks(
+        self, row: int, at_s: NDArray[np.float64], need_bytes: NDArray[np.int64]
+    ) -> None:
+        """Do what `add_peak` does for many readings at once, for a row without peaks."""
+        index = (at_s // self._interval_s).astype(np.int64)
+        if len(index) == 0:
+            return
+        is_kept = index > index.max() - self._slots
+        index, need_bytes = index[is_kept], need_bytes[is_kept]
+        slots = index % self._slots
+        self._peaks[row] = 0
+        np.maximum.at(self._peaks[row], slots, need_bytes)
+        self._peak_index[row, slots] = index
+
     def add_oom(self, row: int, at_s: float, at_least_bytes: int) -> None:
         """Remember an OOM kill; the newest 64 are kept in memory."""
         self._ooms[row] = [*self._ooms[row][-63:], (at_s, at_least_bytes)]
 
     def restore(self, row: int, kept: TargetHistory) -> None:
         """Fill an empty row with what a store kept."""
-        for at_s, need_bytes, limit_bytes in zip(
-            kept.at_s[-self._recent_count :].tolist(),
-            kept.need_bytes[-self._recent_count :].tolist(),
-            kept.limit_bytes[-self._recent_count :].tolist(),
-            strict=True,
-        ):
-            self.add(row, at_s, need_bytes, None if limit_bytes < 0 else limit_bytes)
-        for at_s, peak in zip(kept.peak_at_s.tolist(), kept.peak_bytes.tolist(), strict=True):
-            self.add_peak(row, at_s, peak)
+        recent = slice(-self._recent_count, None)
+        count = len(kept.at_s[recent])
+        self._at_s[row, :count] = kept.at_s[recent]
+        self._need[row, :count] = kept.need_bytes[recent]
+        self._limit[row, :count] = kept.limit_bytes[recent]
+        self._counts[row] = count
+        self._add_peaks(
+            row,
+            np.concatenate((kept.peak_at_s, kept.at_s[recent])),
+            np.concatenate((kept.peak_bytes, kept.need_bytes[recent])),
+        )
         ooms = zip(kept.oom_at_s.tolist(), kept.oom_at_least_bytes.tolist(), strict=True)
         self._ooms[row] = list(ooms)[-64:]
         self._first_s[row] = min(self._first_s[row], kept.first_seen_at.timestamp())
@@ -102,7 +119,8 @@ class Histories:
     def history(self, row: int, now_s: float) -> TargetHistory:
         """Return what is known of one target by `now_s`, as copies in time order."""
         index = self._peak_index[row]
-        known = np.flatnonzero((index >= 0) & (index * self._interval_s <= now_s))
+        oldest = int(now_s // self._interval_s) - self._slots
+        known = np.flatnonzero((index > max(oldest, -1)) & (index * self._interval_s <= now_s))
         known = known[np.argsort(index[known])]
         ooms = [oom for oom in self._ooms[row] if oom[0] <= now_s]
         return TargetHistory(
@@ -128,7 +146,10 @@ class Histories:
         more = max(64, self._rows // 2)
         for name in ("_at_s", "_need", "_limit", "_peaks", "_peak_index"):
             old = getattr(self, name)
-            setattr(self, name, np.concatenate((old, np.zeros((more, old.shape[1]), old.dtype))))
+            # Zeros of the system: a page takes memory when it is first written.
+            new = np.zeros((self._rows + more, old.shape[1]), old.dtype)
+            new[: self._rows] = old
+            setattr(self, name, new)
         self._counts = np.concatenate((self._counts, np.zeros(more, np.int64)))
         self._free = list(range(self._rows + more - 1, self._rows - 1, -1))
         self._rows += more
