@@ -43,19 +43,11 @@ def opened(path: Path) -> Iterator[list[SqliteServiceStore]]:
         store.close()
 
 
-class _Flushing(SqliteServiceStore):
-    """Writes readings at once, so that another opening sees them."""
-
-    def add_readings(self, readings: object) -> None:
-        super().add_readings(readings)  # type: ignore[arg-type]
-        self.flush(readings[-1].at)  # type: ignore[index]
-
-
 class TestSqliteJournal(JournalContract):
     @pytest.fixture
     def make_store(self, path: Path, opened: list[SqliteServiceStore]) -> MakeStore:
         def make() -> SqliteServiceStore:
-            opened.append(_Flushing.open(path, SETTINGS))
+            opened.append(SqliteServiceStore.open(path, SETTINGS))
             return opened[-1]
 
         return make
@@ -211,6 +203,8 @@ def test_what_is_remembered_of_targets_is_bounded(
         one = replace(reading(number, 1 << 20), target_id=f"cgroup1:/{number}")
         store.add_readings([one])
         store.flush(one.at)
+    store.add_readings([replace(reading(61, 1 << 20), target_id="cgroup1:/4")])
+    store.flush(START_AT + timedelta(minutes=61))
     names = [name for name, _ in store.histories(START_AT)]
     assert names == ["cgroup1:/2", "cgroup1:/3", "cgroup1:/4"]
     later = reading(6 * 7 * 24 * 60, 1 << 20)
@@ -218,6 +212,28 @@ def test_what_is_remembered_of_targets_is_bounded(
     store.flush(later.at)
     [(name, history)] = list(store.histories(START_AT))
     assert (name, len(history.peak_at_s)) == (TARGET, 1)
+
+
+def test_of_many_targets_some_are_written_at_each_pass_and_all_within_a_minute(
+    store: SqliteServiceStore,
+) -> None:
+    names = [f"cgroup1:/{number}" for number in range(200)]
+    written: list[int] = []
+    for minute in (0.0, 0.5, 1.0, 1.5):
+        store.add_readings([replace(reading(minute, 1 << 20), target_id=name) for name in names])
+        written.append(200 - store.readings.waiting_targets_count)
+    assert written == [0, 100, 100, 100]
+    assert store.readings.waiting_count == 100
+    counts = [len(history.at_s) for _, history in store.histories(START_AT)]
+    assert sorted(counts) == [3] * 100 + [4] * 100
+
+
+def test_readings_of_few_targets_are_written_once_a_minute(store: SqliteServiceStore) -> None:
+    waiting = []
+    for second in range(0, 121, 30):
+        store.add_readings([reading(second / 60, 1 << 20)])
+        waiting.append(store.readings.waiting_count)
+    assert waiting == [1, 2, 0, 1, 0]
 
 
 def test_readings_that_wait_are_bounded(

@@ -146,6 +146,14 @@ class Daemon:
 
     def _wait(self) -> None:
         """Sleep until a descriptor wakes us or a timer is due; react to events at once."""
+        due_s = min(self._next_tick_s, self._next_lease_s)
+        self._poll(max(0.0, due_s - self._clock.monotonic_s()))
+
+    def _peek(self) -> None:
+        """React to events in the middle of a pass, without waiting for any."""
+        self._poll(0.0)
+
+    def _poll(self, wait_s: float) -> None:
         poll = select.poll()
         poll.register(self._wake_read, select.POLLIN)
         sources = {
@@ -155,8 +163,6 @@ class Daemon:
         }
         for fd in sources:
             poll.register(fd, select.POLLIN)
-        due_s = min(self._next_tick_s, self._next_lease_s)
-        wait_s = max(0.0, due_s - self._clock.monotonic_s())
         ready = {fd for fd, _ in poll.poll(int(wait_s * 1000 + 0.999))}
         if self._wake_read in ready:
             with suppress(BlockingIOError):
@@ -206,7 +212,7 @@ class Daemon:
         self._safely("show", self._show)
 
     def _run_once(self) -> None:
-        self._report = self._controller.run_once(self._now())
+        self._report = self._controller.run_once(self._now(), peek=self._peek)
         self._is_leader = self._report.has_lease
 
     def _look_for_specs(self) -> None:

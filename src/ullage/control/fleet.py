@@ -66,12 +66,15 @@ class Fleet:
         return self._acting_count
 
     def due(self, tick: Tick) -> list[Tracked]:
-        """Return whose decision is due, and set when the next one is."""
-        interval_s = self._settings.decide_interval.total_seconds()
+        """Return whose decision is due, longest overdue first."""
         due = [one for one in self.all() if tick.mono_s >= one.due_s and one.reading is not None]
-        for one in due:
-            one.due_s += interval_s * max(1, (tick.mono_s - one.due_s) // interval_s + 1)
-        return due
+        return sorted(due, key=lambda one: one.due_s)
+
+    def put_off(self, tracked: Tracked, tick: Tick) -> None:
+        """Set when the next decision about a target is due: an interval on, in its own phase."""
+        interval_s = self._settings.decide_interval.total_seconds()
+        late_count = (tick.mono_s - tracked.due_s) // interval_s
+        tracked.due_s += interval_s * max(1, late_count + 1)
 
     def forget_recent(self) -> None:
         """Drop recent readings: they lie in what is the future since the clock went back."""

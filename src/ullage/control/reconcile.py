@@ -34,6 +34,7 @@ from ullage.core.service import (
     GuardCode,
     HostCapacity,
     JournalEntry,
+    LiveReading,
     ServeSettings,
     ServiceSpec,
     TargetEvent,
@@ -51,6 +52,14 @@ class TickReport:
     has_store: bool
     changes_count: int
     holds: dict[str, int] = field(default_factory=dict)
+
+
+_PEEK_EVERY = 32
+"""Targets read between two looks at events: some milliseconds."""
+
+
+def _no_peek() -> None:
+    """Look at nothing."""
 
 
 class Controller:
@@ -95,11 +104,15 @@ class Controller:
 
     # -- the loop, as a table of contents ------------------------------------------------------
 
-    def run_once(self, now: datetime) -> TickReport:
-        """Make one pass over all targets."""
+    def run_once(self, now: datetime, *, peek: Callable[[], None] = _no_peek) -> TickReport:
+        """Make one pass over all targets.
+
+        peek: called now and then while targets are read, when `on_events` may be called: a
+        pass over thousands of targets must not keep a rescue waiting.
+        """
         tick = self._begin(now, is_full=True)
         self._find(tick)
-        self._collect(tick, self._fleet.all())
+        self._collect(tick, self._fleet.all(), peek=peek)
         self._settle(tick, self._fleet.all())
         self._watch(tick, self._fleet.all())
         self._rescue(tick, self._fleet.all())
@@ -145,6 +158,8 @@ class Controller:
             self._guarded(tracked, tick, self._raising.unpark)
         if tick.has_lease:
             self._changes.record([entry(EntryKind.STOP, now)], self._fleet.all())
+            with suppress(AdapterError):  # the store has gone: its last minute of readings too
+                self._parts.store.flush(now)
         self._parts.lease.release()
 
     def targets(self) -> list[Tracked]:
@@ -274,13 +289,21 @@ class Controller:
         if rows and tick.has_lease:
             self._changes.note(rows, [tracked])
 
-    def _collect(self, tick: Tick, targets: Sequence[Tracked], *, is_full: bool = True) -> None:
-        fresh = [
-            tracked.reading
-            for tracked in targets
-            if self._guarded(tracked, tick, lambda one: self._collector.collect(one, tick))
-            and tracked.reading is not None
-        ]
+    def _collect(
+        self,
+        tick: Tick,
+        targets: Sequence[Tracked],
+        *,
+        is_full: bool = True,
+        peek: Callable[[], None] = _no_peek,
+    ) -> None:
+        fresh: list[LiveReading] = []
+        for number, tracked in enumerate(targets, 1):
+            is_new = self._guarded(tracked, tick, lambda one: self._collector.collect(one, tick))
+            if is_new and tracked.reading is not None:
+                fresh.append(tracked.reading)
+            if number % _PEEK_EVERY == 0:
+                peek()
         try:
             if is_full and tick.has_lease and fresh:
                 self._parts.store.add_readings(fresh)
@@ -328,7 +351,11 @@ class Controller:
         tick.cuts_left_count = cuts_allowed(opted_in, self._settings)
         tick.busy_groups = busy_groups(self._fleet.all())
         wishes: list[Wish] = []
+        end_s = self._parts.clock.monotonic_s() + self._settings.decide_at_most.total_seconds()
         for tracked in self._fleet.due(tick):
+            if wishes and self._parts.clock.monotonic_s() >= end_s:
+                break
+            self._fleet.put_off(tracked, tick)
             if tick.mono_s < tracked.broken_until_s:
                 continue
             self._guarded(

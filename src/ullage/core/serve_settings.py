@@ -22,6 +22,8 @@ class ServeSettings:
     sample_interval: timedelta = timedelta(seconds=30)
     decide_interval: timedelta = timedelta(minutes=5)
     """Decisions of the policy; growth does not wait for them."""
+    decide_at_most: timedelta = timedelta(milliseconds=500)
+    """A pass decides no longer than this; whose turn does not come is first in the next one."""
     envelope_span: timedelta = timedelta(hours=24)
     """How long growth is pre-authorised (S6); renewed when half of it is over."""
     hold_record_interval: timedelta = timedelta(hours=1)

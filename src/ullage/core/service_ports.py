@@ -183,6 +183,10 @@ class ServiceStore(Protocol):
         """Keep readings (cleaned). Loss of the last minute in a crash is allowed."""
         ...
 
+    def flush(self, at: datetime) -> None:
+        """Make the readings so far durable: at the end of a tenure."""
+        ...
+
     def histories(self, since: datetime) -> Iterator[tuple[str, TargetHistory]]:
         """Yield (target_id, history since then): interval peaks, OOM kills, recent samples."""
         ...

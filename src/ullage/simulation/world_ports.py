@@ -307,6 +307,10 @@ class WorldDisk:
         """Keep nothing: the world is asked again after a restart (S2 is thin then)."""
         self.check()
 
+    def flush(self, at: datetime) -> None:
+        """Keep nothing (see `add_readings`)."""
+        self.check()
+
     def histories(self, since: datetime) -> Iterator[tuple[str, TargetHistory]]:
         """Yield nothing (see `add_readings`)."""
         self.check()

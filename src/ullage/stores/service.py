@@ -8,10 +8,11 @@ of its own with a short patience: a loop must not wait for a store. Not here: th
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from ullage.core.audit import Finding
@@ -37,7 +38,10 @@ from ullage.stores.rows import instant, instant_us
 from ullage.stores.service_rows import key_of, oom_of
 
 FLUSH_S = 60.0
-"""Readings are written about so often."""
+"""Readings of a target are written about so often ..."""
+FLUSH_TARGETS = 64
+"""... those of at least so many targets at once, so that a pass never has to write all."""
+PRUNE_EVERY = timedelta(hours=1)
 PATIENCE_S = 1.0
 """How long a statement waits for another process that is writing."""
 
@@ -51,6 +55,7 @@ class SqliteServiceStore:
         self._path = path
         self._settings = settings
         self._flushed_at: datetime | None = None
+        self._pruned_at: datetime | None = None
 
     @classmethod
     def open(
@@ -172,22 +177,31 @@ class SqliteServiceStore:
             return service_orders.fleet(connection)
 
     def add_readings(self, readings: Sequence[LiveReading]) -> None:
-        """Keep readings; about once a minute they are written."""
+        """Keep readings; about once a minute they are written, of many targets some at a time."""
         self.readings.add(readings)
         if not readings:
             return
-        at = max(reading.at for reading in readings)
-        last = self._flushed_at
-        if last is None or abs((at - last).total_seconds()) >= FLUSH_S:
-            self.flush(at)
+        at, count = max(reading.at for reading in readings), self.readings.waiting_targets_count
+        self._flushed_at = self._flushed_at or at
+        share = abs((at - self._flushed_at).total_seconds()) / FLUSH_S
+        if share >= 1 or share * count >= FLUSH_TARGETS:
+            self._write(at, math.ceil(min(1.0, share) * count))
 
     def flush(self, at: datetime) -> None:
-        """Write the readings that wait, and drop what is older than is kept."""
-        if self.readings.waiting_count:
+        """Write all readings that wait."""
+        self._write(at, self.readings.waiting_targets_count)
+
+    def _write(self, at: datetime, count: int) -> None:
+        """Write what waits of `count` targets; about once an hour drop what is not kept."""
+        chosen, pruned = self.readings.longest_waiting(count), self._pruned_at
+        is_due = pruned is None or abs(at - pruned) >= PRUNE_EVERY
+        if chosen or is_due:
             with self._writing() as connection:
-                self.readings.flush(connection)
-                self.readings.prune(connection, at)
-            self.readings.forget()
+                self.readings.flush(connection, chosen)
+                if is_due:
+                    self.readings.prune(connection, at)
+            self.readings.forget(chosen)
+            self._pruned_at = at if is_due else pruned
         self._flushed_at = at
 
     def histories(self, since: datetime) -> Iterator[tuple[str, TargetHistory]]:

@@ -1,7 +1,8 @@
 """What is remembered of live targets in SQLite: peaks of five weeks, readings of some hours.
 
-Readings wait in memory and are written about once a minute (a crash may lose that minute):
-one small row per target and quarter of an hour, one per target and day. Bounded (S19): days
+Readings wait in memory and are written about once a minute (a crash may lose that minute), of
+many targets some at each pass: one small row per target and quarter of an hour, one per target
+and day. Bounded (S19): days
 older than `peaks_kept`, quarters older than the recent readings, and names that nobody has
 seen for so long, or more of them than `NAMES_AT_MOST`, are dropped.
 """
@@ -12,6 +13,7 @@ import sqlite3
 from array import array
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,16 +57,26 @@ class ReadingBuffer:
         self._waiting_count += len(readings)
         if self._waiting_count > WAITING_AT_MOST:
             self.lost_count += self._waiting_count
-            self.forget()
+            self.forget(list(self._waiting))
 
-    def forget(self) -> None:
-        """Drop what waits."""
-        self._waiting.clear()
-        self._waiting_count = 0
+    @property
+    def waiting_targets_count(self) -> int:
+        """Of how many targets readings wait."""
+        return len(self._waiting)
 
-    def flush(self, connection: sqlite3.Connection) -> None:
-        """Write what waits, inside the caller's transaction; `forget` it when that is durable."""
-        for target_id, numbers in self._waiting.items():
+    def longest_waiting(self, count: int) -> list[str]:
+        """Return the `count` targets whose readings have waited longest."""
+        return list(islice(self._waiting, count))
+
+    def forget(self, target_ids: Sequence[str]) -> None:
+        """Drop what waits of these."""
+        for target_id in target_ids:
+            self._waiting_count -= len(self._waiting.pop(target_id)) // _TRIPLE
+
+    def flush(self, connection: sqlite3.Connection, target_ids: Sequence[str]) -> None:
+        """Write what waits of these, in the caller's transaction; `forget` it when durable."""
+        for target_id in target_ids:
+            numbers = self._waiting[target_id]
             triples = np.frombuffer(numbers, np.float64).reshape(-1, _TRIPLE)
             target = _number_of(connection, target_id, triples)
             self._add_peaks(connection, target, triples)
@@ -98,7 +110,8 @@ class ReadingBuffer:
             pairs = np.column_stack((starts[chosen], triples[chosen, 1]))
             held = _packed(connection, "service_peaks", "day", target, day)
             merged = _largest(np.concatenate((held.reshape(-1, 2), pairs)))
-            _put(connection, "service_peaks", "day", target, day, merged)
+            if not np.array_equal(merged.ravel(), held):  # mostly no peak is higher than known
+                _put(connection, "service_peaks", "day", target, day, merged)
 
 
 def histories(

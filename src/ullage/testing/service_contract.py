@@ -154,7 +154,8 @@ class JournalContract:
         for minute, need_mib in enumerate((100, 150, 120)):
             store.add_readings([reading(minute, need_mib * MIB)])
         store.add_readings([reading(60, 90 * MIB, limit_bytes=None)])
-        [(target_id, history)] = list(store.histories(START_AT - timedelta(weeks=5)))
+        store.flush(START_AT + timedelta(hours=1))
+        [(target_id, history)] = list(make_store().histories(START_AT - timedelta(weeks=5)))
         assert target_id == TARGET
         assert history.need_bytes.tolist() == [100 * MIB, 150 * MIB, 120 * MIB, 90 * MIB]
         assert history.limit_bytes.tolist() == [200 * MIB] * 3 + [-1]
@@ -176,6 +177,7 @@ class JournalContract:
         oom = replace(hold(), kind=EntryKind.OOM, body=body)
         store = make_store()
         store.add_readings([reading(0, 100 * MIB)])
+        store.flush(START_AT)
         store.append([oom], token=1)
         store.append([oom], token=1)
         [(_, history)] = list(store.histories(START_AT - timedelta(weeks=5)))
