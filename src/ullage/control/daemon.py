@@ -11,6 +11,7 @@ killer back, the lease is released); HUP reads the settings again; a second TERM
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import select
@@ -213,6 +214,8 @@ class Daemon:
 
     def _run_once(self) -> None:
         self._report = self._controller.run_once(self._now(), peek=self._peek)
+        if self._report.number == self._settings.settle_ticks:
+            gc.freeze()  # what lives as long as we do is not searched for garbage in a rescue
         self._is_leader = self._report.has_lease
 
     def _look_for_specs(self) -> None:

@@ -151,6 +151,15 @@ class Controller:
             self._take_over(now)
         return is_held and self._token == lease.token
 
+    def _holds_lease(self, now: datetime) -> bool:
+        """Say whether the lease is held; a rescue does not wait for a disk to say it again.
+
+        Its age is looked at again before each write (S9), and the timer renews it.
+        """
+        lease = self._parts.lease
+        is_ours = self._token == lease.token != 0
+        return (is_ours and lease.still_mine()) or self.keep_lease(now)
+
     def stop(self, now: datetime) -> None:
         """End in good order: give parked tasks their OOM killer back, tell, release the lease."""
         tick = self._begin(now, is_full=False)
@@ -206,7 +215,7 @@ class Controller:
     def _begin(self, now: datetime, *, is_full: bool) -> Tick:
         mono_s = self._parts.clock.monotonic_s()
         rows = self._look_at_clocks(now, mono_s)
-        has_lease = self.keep_lease(now)
+        has_lease = self.keep_lease(now) if is_full else self._holds_lease(now)
         if is_full:
             self._number += 1
             self.counts.ticks += 1
@@ -302,7 +311,7 @@ class Controller:
             is_new = self._guarded(tracked, tick, lambda one: self._collector.collect(one, tick))
             if is_new and tracked.reading is not None:
                 fresh.append(tracked.reading)
-            if number % _PEEK_EVERY == 0:
+            if number % _PEEK_EVERY == 0 or number == len(targets):
                 peek()
         try:
             if is_full and tick.has_lease and fresh:

@@ -1,7 +1,7 @@
 """Controllers that live in a simulated world: started, paused, killed and started again.
 
-The driver stands where the real daemon's threads stand: it renews the lease, makes a pass every
-sample interval, and delivers events at once, never in the middle of a pass.
+The driver stands where the real daemon's loop stands: it renews the lease, makes a pass every
+sample interval, and delivers events at once; in a pass, only where the controller looks up.
 """
 
 from __future__ import annotations
@@ -121,13 +121,13 @@ class WorldRun:
                 if clock.monotonic_s() >= daemon.next_tick_s:
                     daemon.next_tick_s += self._settings.sample_interval.total_seconds()
                     daemon.next_tick_s = max(daemon.next_tick_s, clock.monotonic_s())
-                    self._run(daemon, lambda one: one.controller.run_once(clock.now()))
+                    self._run(daemon, self._pass)
             self.deliver()
 
     def tick(self) -> None:
         """Make one pass of every daemon now."""
         for daemon in self.live():
-            self._run(daemon, lambda one: one.controller.run_once(self.world.clock.now()))
+            self._run(daemon, self._pass)
         self.deliver()
 
     def follow(self) -> None:
@@ -146,6 +146,14 @@ class WorldRun:
             for daemon in self.live():
                 now = self.world.clock.now()
                 self._run(daemon, lambda one, e=events, n=now: one.controller.on_events(e, n))  # type: ignore[misc]
+
+    def _pass(self, daemon: Daemon) -> None:
+        """Make a pass; events that wait are delivered in its middle, as the real daemon does."""
+        daemon.controller.run_once(self.world.clock.now(), peek=lambda: self._peek(daemon))
+
+    def _peek(self, daemon: Daemon) -> None:
+        if self._events:
+            daemon.controller.on_events(list(self._events), self.world.clock.now())
 
     def wake_slipped(self) -> None:
         """Let writes of paused daemons reach the kernel at last (S9)."""

@@ -75,7 +75,7 @@ class SqliteLease:
         if not self._is_held:
             return False
         if self.age_s() < self._span_s / 10:
-            return True  # nobody can have taken it: an event is answered without a write
+            return True  # nobody can have taken it: quick passes need no write each
         began_s = self._monotonic_s()
         try:
             with (
