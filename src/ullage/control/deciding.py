@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ullage.control.entries import decision_of
 from ullage.control.tracked import Counts, ServeParts, Tick, Tracked
 from ullage.control.views import Collector
 from ullage.control.watching import Watching
-from ullage.core.live_guards import ceiling_of, guard, is_sound, keep, s14_fallback
+from ullage.core.live_guards import (
+    ceiling_of,
+    guard,
+    is_sound,
+    is_thin,
+    keep,
+    s14_fallback,
+)
 from ullage.core.service import (
     Direction,
     GuardCode,
@@ -41,12 +49,14 @@ class Deciding:
         counts: Counts,
         collector: Collector,
         watching: Watching,
+        group_needs: Callable[[Tracked, Tick], tuple[int, ...]],
     ) -> None:
         self.collector = collector
         self._parts = parts
         self._settings = settings
         self._counts = counts
         self._watching = watching
+        self._group_needs = group_needs
         self._serial = 0
 
     def begin_tenure(self) -> None:
@@ -57,6 +67,8 @@ class Deciding:
         """Return one target's wish after the guards; a cut takes its share of the tick's (S10)."""
         is_quarantined = self._watching.is_quarantined(tracked.spec.workload_key, tick)
         view = self.collector.view(tracked, tick, is_quarantined=is_quarantined)
+        if is_thin(view.history, self._settings):
+            view = replace(view, group_needs_bytes=self._group_needs(tracked, tick))
         proposal = guard(self.ask(view), view, self._settings)
         if proposal.direction is Direction.CUT:
             tick.cuts_left_count -= 1
@@ -127,4 +139,5 @@ def _question(view: TargetView) -> ServiceQuestion:
         floor_bytes=view.spec.floor_bytes,
         ceiling_bytes=ceiling_of(view.spec, reading, view.host),
         preset=view.spec.preset,
+        group_needs_bytes=view.group_needs_bytes,
     )

@@ -55,6 +55,7 @@ def inputs_of(view: TargetView) -> dict[str, JsonValue]:
         "max_bytes": spec.max_bytes,
         "host_bytes": view.host.total_bytes,
         "group": spec.group_key,
+        "group_largest_bytes": max(view.group_needs_bytes, default=None),
         "mode": str(spec.mode),
         "instance": view.target.instance,
         "is_conservative": spec.workload_key in view.fleet.conservative,

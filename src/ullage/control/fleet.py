@@ -76,6 +76,17 @@ class Fleet:
         late_count = (tick.mono_s - tracked.due_s) // interval_s
         tracked.due_s += interval_s * max(1, late_count + 1)
 
+    def group_needs(self, tracked: Tracked, tick: Tick) -> tuple[int, ...]:
+        """Return the largest need known of each other target in the group."""
+        key = tracked.spec.group_key
+        known = tick.group_needs_bytes.get(key)
+        if known is None:
+            members = [one for one in self.all() if one.spec.group_key == key]
+            largest = self._histories.largest([one.row for one in members])
+            names = [one.target.target_id for one in members]
+            known = tick.group_needs_bytes[key] = dict(zip(names, largest, strict=True))
+        return tuple(need for name, need in known.items() if name != tracked.target.target_id)
+
     def forget_recent(self) -> None:
         """Drop recent readings: they lie in what is the future since the clock went back."""
         for one in self._tracked.values():

@@ -6,6 +6,7 @@ Bounded (S19): a target takes core.serve_settings.history_bytes, 2,000 of them 8
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -115,6 +116,13 @@ class Histories:
         """Return how many of the recent readings are younger than `since_s`."""
         held = min(int(self._counts[row]), self._recent_count)
         return int(np.count_nonzero(self._at_s[row, :held] > since_s))
+
+    def largest(self, rows: Sequence[int]) -> list[int]:
+        """Return the largest peak that is remembered of each row, 0 where there is none."""
+        chosen = np.array(rows, np.int64)
+        is_peak = self._peak_index[chosen] != _NO_PEAK
+        largest = np.where(is_peak, self._peaks[chosen], 0).max(axis=1, initial=0)
+        return [int(each) for each in largest]
 
     def history(self, row: int, now_s: float) -> TargetHistory:
         """Return what is known of one target by `now_s`, as copies in time order."""

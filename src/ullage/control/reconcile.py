@@ -87,7 +87,14 @@ class Controller:
         self._collector = Collector(parts.sources, self._histories, settings, self.counts)
         self._fleet = Fleet(parts, specs, settings, self._histories, self._watching)
         self._settling = Settling(parts, self._changes)
-        self._deciding = Deciding(parts, settings, self.counts, self._collector, self._watching)
+        self._deciding = Deciding(
+            parts,
+            settings,
+            self.counts,
+            self._collector,
+            self._watching,
+            self._fleet.group_needs,
+        )
         self._raising = Raising(
             parts, settings, self._changes, self._watching, self._deciding, self.counts
         )

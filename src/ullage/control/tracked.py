@@ -118,6 +118,8 @@ class Tick:
     cuts_left_count: int = 0
     busy_groups: dict[str, str] = field(default_factory=dict)
     """Group -> the target in it that is being cut or watched."""
+    group_needs_bytes: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Group -> the largest need known of each target in it; filled where somebody asks."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -28,6 +28,7 @@ from ullage.core.service import (
     ModelStep,
     ServeSettings,
     ServiceSpec,
+    TargetHistory,
     TargetView,
     UpdateMode,
     live_floor_bytes,
@@ -113,13 +114,18 @@ def lacking_evidence(view: TargetView, settings: ServeSettings) -> GuardCode | N
         return GuardCode.S2_STALE
     if age_s < -settings.future_slack.total_seconds():
         return GuardCode.S2_FUTURE
-    at_s = view.history.at_s
-    if len(at_s) < settings.least_samples_count:
-        return GuardCode.S2_THIN
-    first_s = min(float(at_s[0]), view.history.first_seen_at.timestamp())
-    if float(at_s[-1]) - first_s < settings.least_history.total_seconds():
+    if is_thin(view.history, settings):
         return GuardCode.S2_THIN
     return GuardCode.S2_GAPPY if view.gap_ratio > settings.gap_ratio else None
+
+
+def is_thin(history: TargetHistory, settings: ServeSettings) -> bool:
+    """Say whether a past is too short to cut on: too few readings, or over too short a span."""
+    at_s = history.at_s
+    if len(at_s) < settings.least_samples_count:
+        return True
+    first_s = min(float(at_s[0]), history.first_seen_at.timestamp())
+    return bool(float(at_s[-1]) - first_s < settings.least_history.total_seconds())
 
 
 def stale_after_s(source_delay_s: float, settings: ServeSettings) -> float:

@@ -314,6 +314,8 @@ class TargetView:
     cuts_left_count: int = 1
     is_group_busy: bool = False
     is_quarantined: bool = False
+    group_needs_bytes: tuple[int, ...] = ()
+    """Largest need of each other target of its group, where its own past is thin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
