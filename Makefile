@@ -37,6 +37,10 @@ setup: $(STAMPS)/ullage ## build .venv with .venv/bin/ullage
 run: setup $(BEAM_VENV)/.stamps/demo ## set-up, then a live demonstration on real data (about a minute)
 	@$(BEAM_VENV)/bin/ullage demo
 
+.PHONY: example-streaming
+example-streaming: setup ## a streaming worker under `ullage serve`: its limit follows it (four minutes; ARGS=--quick)
+	@$(BIN)/python examples/streaming/run.py $(ARGS)
+
 .PHONY: picture
 picture: setup $(BEAM_VENV)/.stamps/demo ## docs/pictures/demo.svg anew, from a real run of the demonstration
 	@$(BEAM_VENV)/bin/ullage demo >$(STAMPS)/demo.txt

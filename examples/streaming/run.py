@@ -5,8 +5,8 @@ Starts a worker in a cgroup of its own with the limit that somebody once chose, 
 time, and at the end OOM kills and what was saved. Needs root and cgroup v1 (or a cgroup that
 may be written); leaves nothing behind.
 
-    python examples/streaming/run.py            about four minutes
-    python examples/streaming/run.py --quick    about half a minute
+    make example-streaming                      about four minutes
+    make example-streaming ARGS=--quick         about three quarters of a minute
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ import sys
 import tempfile
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NoReturn
 
 MIB = 1 << 20
 HERE = Path(__file__).parent
@@ -39,6 +41,7 @@ least_history = "{history}"
 least_samples_count = 20
 gap_window = "{history}"
 peak_interval = "{peak}"
+peaks_kept = "1h"
 small_step_ratio = 0.03
 
 [serve.policy]
@@ -107,10 +110,14 @@ class Seen:
     need_mib: list[float] = field(default_factory=list)
     limit_mib: list[float] = field(default_factory=list)
 
+    def gib_s(self, mib: list[float]) -> float:
+        """Return memory x time of a column: each value holds until the next one."""
+        spans = [b - a for a, b in zip(self.at_s, self.at_s[1:], strict=False)]
+        return sum(value * span for value, span in zip(mib, spans, strict=False)) / 1024
+
     def saved_ratio(self) -> float:
         """Return the share of limit x time that the first limit would have held in vain."""
-        held = sum(self.limit_mib) / len(self.limit_mib)
-        return 1 - held / FIRST_LIMIT_MIB
+        return 1 - self.gib_s(self.limit_mib) / self.gib_s([FIRST_LIMIT_MIB] * len(self.at_s))
 
 
 def memory_root() -> tuple[str, str]:
@@ -129,7 +136,7 @@ def memory_root() -> tuple[str, str]:
 def own_cgroup() -> Iterator[tuple[Path, str]]:
     """Yield (folder, path) of a new cgroup with the first limit; remove it at the end."""
     parent, path = memory_root()
-    name = f"streaming-{uuid.uuid4().hex[:12]}"
+    name = f"streaming-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     folder = Path(parent, name)
     folder.mkdir()
     try:
@@ -167,10 +174,12 @@ def numbers(folder: Path) -> tuple[float, float, int]:
     return need / MIB, limit / MIB, int(control[control.index("oom_kill") + 1])
 
 
-def watch(folder: Path, worker: subprocess.Popen[str], pace: Pace) -> Seen:
-    """Print need and limit until the worker ends."""
+def watch(
+    folder: Path, worker: subprocess.Popen[str], daemon: subprocess.Popen[bytes], pace: Pace
+) -> Seen:
+    """Print need and limit until the worker ends, or the daemon does."""
     seen, began_s, shown_s = Seen(), time.monotonic(), -pace.show_s
-    while worker.poll() is None:
+    while worker.poll() is None and daemon.poll() is None:
         elapsed_s = time.monotonic() - began_s
         need, limit, _ = numbers(folder)
         seen.at_s.append(elapsed_s)
@@ -193,18 +202,37 @@ def bar(need: float, limit: float) -> str:
     return "#" * full + "." * (end - full) + " " * (40 - end) + "|"
 
 
+def ullage(home: Path, *words: str) -> list[str]:
+    """Return the command that runs `ullage` on the state of this example."""
+    settings = [f"ULLAGE_{key}={home / name}" for key, name in PLACES.items()]
+    return ["env", *settings, sys.executable, "-m", "ullage", *words]
+
+
+PLACES = {"CONFIG": "config.toml", "STATE_DIR": "state", "LEDGER": "ledger.db"}
+
+
 def main() -> None:
     """Run it all."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="about half a minute")
+    parser = argparse.ArgumentParser(description="A streaming-like worker under `ullage serve`.")
+    parser.add_argument("--quick", action="store_true", help="about three quarters of a minute")
     parser.add_argument("--json", type=Path, help="also write the figures there")
     args = parser.parse_args()
     pace = PACES[args.quick]
+    signal.signal(signal.SIGTERM, stop)
     home = Path(tempfile.mkdtemp(prefix="ullage-streaming-"))
     try:
         with own_cgroup() as (folder, selector):
             (home / "config.toml").write_text(SETTINGS.format(selector=selector, **pace.spans))
-            figures = serve_one(home, folder, pace)
+            print(
+                f"For {pace.seconds:.0f} s: a worker whose need comes and goes in waves, under a "
+                f"limit of {FIRST_LIMIT_MIB} MiB\nthat somebody once chose. The limit moves once "
+                "enough of the worker's past is known.\n",
+                flush=True,
+            )
+            seen, figures = serve_one(home, folder, pace)
+        report(home, seen, figures)
+    except KeyboardInterrupt:
+        sys.exit("\nstopped: the worker, the daemon and the cgroup are gone")
     finally:
         shutil.rmtree(home, ignore_errors=True)
     if args.json:
@@ -213,40 +241,57 @@ def main() -> None:
         sys.exit(1)
 
 
-def serve_one(home: Path, folder: Path, pace: Pace) -> dict[str, float]:
-    """Run worker and daemon side by side; return and print what came of it."""
-    environment = {
-        **os.environ,
-        "ULLAGE_CONFIG": str(home / "config.toml"),
-        "ULLAGE_STATE_DIR": str(home / "state"),
-        "ULLAGE_LEDGER": str(home / "ledger.db"),
-    }
-    command = [sys.executable, "-m", "ullage"]
+def stop(number: int, frame: object) -> NoReturn:
+    """End as Ctrl-C does, so that nothing is left behind."""
+    raise KeyboardInterrupt
+
+
+def serve_one(home: Path, folder: Path, pace: Pace) -> tuple[Seen, dict[str, Any]]:
+    """Run worker and daemon side by side; return what was seen and what came of it."""
+    log = (home / "serve.log").open("w")
     worker = start_worker(folder, pace)
-    daemon = subprocess.Popen([*command, "serve"], env=environment)
+    daemon = subprocess.Popen(ullage(home, "serve"), stdout=log, stderr=log)
     try:
-        seen = watch(folder, worker, pace)
+        seen = watch(folder, worker, daemon, pace)
         _, _, kills = numbers(folder)
     finally:
         worker.kill()
         worker.communicate()
         daemon.send_signal(signal.SIGTERM)
         daemon.wait(timeout=30)
-    audit = subprocess.run([*command, "audit", "verify"], env=environment)
-    moves = sum(abs(a - b) > 0.5 for a, b in zip(seen.limit_mib, seen.limit_mib[1:], strict=False))
-    print(
-        f"\n{kills} OOM kills, {moves} moves of the limit, "
-        f"{seen.saved_ratio():.0%} of the first limit x time saved "
-        f"(it was {FIRST_LIMIT_MIB} MiB; need was at most {max(seen.need_mib):.0f} MiB)"
+        log.close()
+    if daemon.returncode:
+        sys.exit((home / "serve.log").read_text() + "the daemon failed")
+    return seen, {"oom_kills_count": kills, "worker_exit_code": worker.returncode}
+
+
+def report(home: Path, seen: Seen, figures: dict[str, Any]) -> None:
+    """Ask Ullage what it decided, and print the account."""
+    listing = ullage(home, "get", "decisions", "streaming", "--limit", "100000", "-o", "json")
+    rows = json.loads(subprocess.run(listing, check=True, capture_output=True, text=True).stdout)
+    rows = [row for row in rows if row["outcome"] == "applied"]
+    done = Counter(row["direction"] for row in rows)
+    audit = subprocess.run(ullage(home, "audit", "verify"), capture_output=True, text=True)
+    fixed, held, used = (
+        seen.gib_s(column)
+        for column in ([float(FIRST_LIMIT_MIB)] * len(seen.at_s), seen.limit_mib, seen.need_mib)
     )
-    return {
-        "oom_kills_count": kills,
-        "moves_count": moves,
+    figures |= {
+        "cuts_count": done["cut"],
+        "raises_count": done["grow"] + done["restore"],
         "saved_ratio": seen.saved_ratio(),
-        "worker_exit_code": worker.returncode,
-        "last_limit_mib": seen.limit_mib[-1],
+        "lowest_limit_mib": min(seen.limit_mib),
         "is_proven": audit.returncode == 0,
     }
+    print(f"\nOOM kills     {figures['oom_kills_count']}")
+    print(f"limit         {done['cut']} cuts, {figures['raises_count']} raises")
+    print(f"memory held   {held:.1f} GiB-s, of which {used:.1f} were needed; the fixed limit would")
+    print(f"              have held {fixed:.1f}: {figures['saved_ratio']:.0%} less")
+    print(f"audit verify  {audit.stdout.strip() or audit.stderr.strip()}")
+    print("\nThe latest decisions (`ullage get decisions` has all of them):")
+    for row in rows[:5]:
+        old, new = (f"{row[name] / MIB:.0f} MiB" for name in ("old_bytes", "new_bytes"))
+        print(f"  {row['at']}  {row['direction']:<5} {old:>8} -> {new:>8}  {row['reason']}")
 
 
 if __name__ == "__main__":

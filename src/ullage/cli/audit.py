@@ -21,7 +21,7 @@ def verify(
     """Check the chain of digests, the sealed months, and every rule of the safety contract."""
     from ullage.cli.reading import put, say
     from ullage.cli.serving import EXIT_FINDINGS, loaded, service_store
-    from ullage.outcomes.render import visible
+    from ullage.outcomes.render import plural, visible
 
     with service_store(read_only=True) as store:
         from ullage.core.audit import audit
@@ -32,7 +32,8 @@ def verify(
         where = f" {finding.target_id}" if finding.target_id else ""
         put(visible(f"{finding.rule} record {finding.number}{where}: {finding.words}") + "\n")
     dropped = f", {size.dropped_months_count} older ones dropped" * bool(size.dropped_months_count)
-    counted = f"{size.records_count} records of {size.months_count} months{dropped}"
+    counted = f"{plural(size.records_count, 'record')} of "
+    counted += f"{plural(size.months_count, 'month')}{dropped}"
     if findings:
         say(f"{len(findings)} findings in {counted}")
         raise typer.Exit(EXIT_FINDINGS)

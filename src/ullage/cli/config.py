@@ -26,7 +26,7 @@ def check(
     """Read all settings, say what each workload selects now, and what is hardly meant."""
     from ullage.cli.reading import put, say
     from ullage.cli.serving import EXIT_FINDINGS, loaded, told
-    from ullage.outcomes.render import visible
+    from ullage.outcomes.render import plural, visible
 
     with told():
         settings, config = loaded()
@@ -35,7 +35,7 @@ def check(
     for words in (*config.warnings, *warnings):
         say(f"warning: {words}")
     mode = "acting is on" if config.settings.is_acting else "observing only (serve.act is off)"
-    say(f"settings from {settings.source}: {len(config.specs)} workloads, {mode}")
+    say(f"settings from {settings.source}: {plural(len(config.specs), 'workload')}, {mode}")
     if strict and (config.warnings or warnings):
         raise typer.Exit(EXIT_FINDINGS)
 

@@ -46,16 +46,17 @@ def serve(
 
 def _greeting(config: ServeConfig) -> str:
     from ullage.core.service import UpdateMode
+    from ullage.outcomes.render import plural
 
     acting = [spec for spec in config.specs if spec.mode is UpdateMode.IN_PLACE]
     mode = "observing only"
     if config.settings.is_acting:
-        mode = f"may act on {len(acting)} of {len(config.specs)} workloads"
+        mode = f"may act on {len(acting)} of {len(config.specs)}"
     page = "no metrics page"
     if config.metrics.host:
         host = f"[{config.metrics.host}]" if ":" in config.metrics.host else config.metrics.host
         page = f"metrics on http://{host}:{config.metrics.port}/metrics"
-    return f"serving {len(config.specs)} workloads, {mode}; {page}"
+    return f"serving {plural(len(config.specs), 'workload')}, {mode}; {page}"
 
 
 def _log_to_stderr() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from ullage.control.importing import ImportTally, ReasonCount
+from ullage.outcomes.render import plural
 from ullage.outcomes.tables import Table
 
 MEANING = {
@@ -46,12 +47,12 @@ def account_lines(tally: ImportTally, *, formats: str, where: str, is_dry: bool)
     known_count = tally.runs_count - tally.new_count
     done = "would be new (dry run: nothing is recorded)" if is_dry else "new"
     yield (
-        f"{formats}: {_plural(tally.runs_count, 'run')} of "
-        f"{_plural(len(tally.workloads), 'workload')}, "
+        f"{formats}: {plural(tally.runs_count, 'run')} of "
+        f"{plural(len(tally.workloads), 'workload')}, "
         f"{tally.new_count:,} {done}, {known_count:,} recorded before"
     )
     if tally.others_count:
-        yield f"{_plural(tally.others_count, 'run')} of other names left out"
+        yield f"{plural(tally.others_count, 'run')} of other names left out"
     for what, count in tally.stand_ins.items():
         yield f"{MEANING.get(what, what)}: {_counted(count, where)}"
     if tally.rejected:
@@ -66,7 +67,3 @@ def _reasons(reasons: Mapping[str, ReasonCount], where: str) -> Iterator[str]:
 
 def _counted(count: ReasonCount, where: str) -> str:
     return f"{count.rows_count:,} (first at {where} {count.first_line})"
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

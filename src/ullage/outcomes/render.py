@@ -44,6 +44,15 @@ def render(table: Table, form: OutputFormat, *, on_terminal: bool = False) -> st
             return draw([_heading(name) for name in names], cells, _right_aligned(names))
 
 
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun.
+
+    >>> plural(1, "run"), plural(2000, "run")
+    ('1 run', '2,000 runs')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def visible(text: str) -> str:
     """Return `text` with everything that a terminal would obey or hide written out.
 

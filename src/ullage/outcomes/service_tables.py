@@ -14,7 +14,7 @@ from ullage.core.service import (
     TargetState,
 )
 from ullage.core.units import format_bytes, format_duration
-from ullage.outcomes.render import utc_text
+from ullage.outcomes.render import plural, utc_text
 from ullage.outcomes.tables import Table, Value
 
 DECISION_KINDS = (EntryKind.DECISION, EntryKind.HOLD, EntryKind.OUTCOME, EntryKind.SETTLED)
@@ -74,7 +74,7 @@ def status_line(status: ServeStatus, age_s: float) -> str:
     needs = [one.need_bytes for one in status.targets if one.need_bytes is not None]
     words = [
         f"{status.mode} mode",
-        f"{len(status.targets)} targets",
+        plural(len(status.targets), "target"),
         f"need {format_bytes(sum(needs))} of {format_bytes(sum(limits))}",
         f"pass {status.tick_number} took {format_duration(status.tick_s)}",
     ]
@@ -193,8 +193,9 @@ def _moment(at: Any) -> str | None:
 def service_text(description: Mapping[str, Any]) -> list[str]:
     """Return a description as lines for people."""
     lines = [
-        f"{description['workload']}: a service with {description['targets_count']} targets, "
-        f"{description['oom_kills_count']} OOM kills"
+        f"{description['workload']}: a service with "
+        f"{plural(description['targets_count'], 'target')}, "
+        f"{plural(description['oom_kills_count'], 'OOM kill')}"
     ]
     lines += [f"  frozen: {words}" for words in description["frozen"]]
     if description["breaker_open"]:
