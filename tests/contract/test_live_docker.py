@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import select
+import signal
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from time import monotonic
 
 import pytest
+from test_controller_on_cgroups import SETTINGS, Driver
 
 from ullage.access import cgroup1, cgroup2
 from ullage.access.docker import DockerApi
 from ullage.access.docker_reading import ContainerCgroups
 from ullage.actuators.live_docker import LiveDockerActuator
+from ullage.core.audit import audit
 from ullage.core.errors import AdapterError, TransientError
 from ullage.core.serve_settings import ServeSettings
 from ullage.core.service import ChangeResult, EventKind, ServiceSpec, TargetKind
@@ -26,6 +32,10 @@ pytestmark = [
     pytest.mark.real,
     pytest.mark.skipif(not SOCKET, reason="no dockerd of its own: `make test-docker` starts one"),
 ]
+
+
+GREEDY = ("/bin/busybox", "sh", "-c", "sleep 1; exec /bin/busybox tail /dev/zero")
+"""Reads a line without an end into memory: the kernel kills it, and the container is over."""
 
 
 def now() -> datetime:
@@ -85,6 +95,21 @@ class TestLiveDocker(TargetContract):
         change = change_of(target.target_id, 200 * MIB, 300 * MIB)
         assert world.actuator.apply(change).result is ChangeResult.VANISHED
 
+    def test_a_kill_is_vouched_for_though_nobody_can_read_the_container_again(
+        self, world: DockerWorld
+    ) -> None:
+        world.make(60 * MIB, command=GREEDY)
+        (target,) = world.finder.find(world.spec)
+        world.source.watch([target])
+        seen: list[bool] = []
+        deadline_s = monotonic() + 30
+        while True not in seen and monotonic() < deadline_s:
+            select.select(world.source.wake_fds(), [], [], 1.0)
+            seen += [one.is_kill for one in world.source.events()]
+        assert True in seen
+        with pytest.raises(AdapterError):
+            world.source.read(target)
+
     def test_what_the_daemon_refuses_is_refused(self, world: DockerWorld) -> None:
         target = self.target(world)
         change = change_of(target.target_id, 200 * MIB, MIB, is_cut=True, floor_bytes=1)
@@ -132,3 +157,31 @@ def test_without_a_daemon_it_is_told_and_asked_again_later() -> None:
         waits.append(caught.value.retry_after.total_seconds())
         clock_s[0] += waits[-1]
     assert waits == [1.0, 2.0, 4.0]
+
+
+@pytest.mark.timeout(180)
+def test_a_daemon_that_hangs_harms_nobody_and_is_asked_again(world: DockerWorld) -> None:
+    target_id = world.make(400 * MIB)
+    world.fill(target_id, 60 * MIB)
+    driver = Driver(world)
+    until(lambda: driver.count("cut") >= 1, driver, 60)
+    pid = int(Path(SOCKET).with_name("docker.pid").read_text())
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        before = driver.controller.counts.ticks
+        until(lambda: driver.controller.counts.ticks >= before + 3, driver, 90)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert world.inspect(target_id)["State"]["Running"]
+    cuts = driver.count("cut")
+    until(lambda: driver.count("cut") > cuts, driver, 90)
+    assert world.inspect(target_id)["State"]["OOMKilled"] is False
+    assert audit(driver.disk.records, SETTINGS) == []
+
+
+def until(is_done: Callable[[], bool], driver: Driver, at_most_s: float) -> None:
+    """Drive the controller until something is so; AssertionError where that takes too long."""
+    deadline_s = time.monotonic() + at_most_s
+    while not is_done():
+        driver.step()
+        assert time.monotonic() < deadline_s, driver.controller.counts

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from ullage.access.docker import DockerApi
-from ullage.access.docker_reading import ContainerCgroups
+from ullage.access.docker_reading import ContainerCgroups, began_ns
 from ullage.actuators.live_docker import LiveDockerActuator
 from ullage.core.errors import AdapterError, DataError, PermanentError, TransientError
 from ullage.core.serve_settings import ServeSettings
@@ -354,6 +354,22 @@ def test_events_come_once_though_the_stream_is_opened_again(
 
     assert wait_until(has_come)
     assert seen == [EventKind.OOM, EventKind.GONE]
+    assert source.read(TARGET).oom_kills == 1
+
+
+def test_a_kill_of_an_earlier_life_is_not_counted_in_the_next(
+    daemon: Daemon, source: LiveDockerSource
+) -> None:
+    daemon.answers["/events"] = stream(event(nano=began_ns(TARGET.instance) - 1), event())
+    source.watch([TARGET])
+    events: list[bool] = []
+
+    def has_come() -> bool:
+        events.extend(one.is_kill for one in source.events())
+        return len(events) == 2
+
+    assert wait_until(has_come)
+    assert events == [True, True]
     assert source.read(TARGET).oom_kills == 1
 
 

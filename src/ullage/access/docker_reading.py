@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,22 @@ def started_at_of(container: dict[str, Any]) -> str:
     if not isinstance(started, str) or not started.isprintable() or len(started) > 64:
         raise DataError("docker: a container without a moment of its start")
     return started
+
+
+def began_ns(started_at: str) -> int:
+    """Return the moment of a start (see `started_at_of`) in nanoseconds since the epoch.
+
+    0 for words that are no moment of UTC: then every OOM kill counts.
+
+    >>> began_ns("2026-01-01T00:00:01.5Z") - began_ns("2026-01-01T00:00:00.000000001Z")
+    1499999999
+    """
+    whole, _, rest = started_at.removesuffix("Z").partition(".")
+    try:
+        seconds = datetime.fromisoformat(whole).replace(tzinfo=UTC).timestamp()
+        return int(seconds) * 1_000_000_000 + int((rest or "0")[:9].ljust(9, "0"))
+    except ValueError:
+        return 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

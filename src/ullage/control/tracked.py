@@ -71,6 +71,8 @@ class Tracked:
     is_ambiguous: bool = False
     is_vanished: bool = False
     seen_kills: int | None = None
+    told_kill_at: datetime | None = None
+    """Of the latest OOM kill that was counted by its event alone."""
     oom_until_s: float = 0.0
     oom_at_least_bytes: int = 0
     waiting_since_s: float | None = None

@@ -162,11 +162,16 @@ class LiveReading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetEvent:
-    """What woke the loop: something happened to `target_id`. A hint to read, not evidence."""
+    """What woke the loop: something happened to `target_id`. A hint to read.
+
+    is_kill: the source vouches for one OOM kill at that moment. It is counted by the reading
+    that follows, or by itself where the target cannot be read any more (S23).
+    """
 
     target_id: str
     kind: EventKind
     at: datetime
+    is_kill: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from ullage.access.docker_reading import (
     ContainerCgroups,
     Held,
     Place,
+    began_ns,
     held_by_api,
     labels_of,
     started_at_of,
@@ -43,6 +44,8 @@ from ullage.core.service import (
 )
 
 _MOST_WAITING_EVENTS = 10_000
+_MOST_OOMS = 10_000
+"""OOM kills of one container that are remembered."""
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.25, 30.0
 _KINDS = {"oom": EventKind.OOM, "die": EventKind.GONE, "destroy": EventKind.GONE}
 
@@ -157,7 +160,7 @@ class LiveDockerSource:
         self._node_bytes: int | None = None
         self._watched: frozenset[str] = frozenset()
         self._lock = threading.Lock()
-        self._ooms: Counter[str] = Counter()
+        self._ooms: dict[str, deque[int]] = {}
         self._waiting: deque[TargetEvent] = deque()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._closing = threading.Event()
@@ -179,8 +182,6 @@ class LiveDockerSource:
         held = self._read_known(target)
         if held is None:
             held = self._ask(target, container_id)
-        with self._lock:
-            oom_kills = self._ooms[target.target_id]
         return LiveReading(
             target_id=target.target_id,
             at=at,
@@ -188,9 +189,15 @@ class LiveDockerSource:
             usage_bytes=held.usage_bytes,
             need_bytes=held.need_bytes,
             limit_bytes=held.limit_bytes,
-            oom_kills=oom_kills,
+            oom_kills=self._ooms_of(target),
             node_bytes=self._node_bytes,
         )
+
+    def _ooms_of(self, target: LiveTarget) -> int:
+        """Return the OOM kills of this life: of one before it, with the same id, none."""
+        since_ns = began_ns(target.instance)
+        with self._lock:
+            return sum(at_ns >= since_ns for at_ns in self._ooms.get(target.target_id, ()))
 
     def _read_known(self, target: LiveTarget) -> Held | None:
         """Read the cgroup of a life that is known already, without asking the daemon."""
@@ -286,12 +293,16 @@ class LiveDockerSource:
             self._latest.append(parsed)
             self._since_ns = max(self._since_ns, nano)
             if kind is EventKind.OOM:
-                self._ooms[target_id] += 1
+                kept = self._ooms.setdefault(target_id, deque(maxlen=_MOST_OOMS))
+                kept.append(nano)
             if len(self._waiting) >= _MOST_WAITING_EVENTS:
                 self._waiting.popleft()
                 self.lost_events_count += 1
             at = datetime.fromtimestamp(nano / 1e9, UTC)
-            self._waiting.append(TargetEvent(target_id=target_id, kind=kind, at=at))
+            is_kill = kind is EventKind.OOM
+            self._waiting.append(
+                TargetEvent(target_id=target_id, kind=kind, at=at, is_kill=is_kill)
+            )
         os.eventfd_write(self._wake_fd, 1)
 
 

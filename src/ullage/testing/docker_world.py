@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +54,16 @@ class DockerWorld:
         assert response.status < 300, (response.status, answer)
         return json.loads(answer) if answer.strip() else None
 
-    def make(self, limit_bytes: int | None, labels: dict[str, str] | None = None) -> str:
+    def make(
+        self,
+        limit_bytes: int | None,
+        labels: dict[str, str] | None = None,
+        command: Sequence[str] = ("/bin/sleep", "1000"),
+    ) -> str:
         """Start a container with this limit; return its target_id."""
         body = {
             "Image": IMAGE,
-            "Cmd": ["/bin/sleep", "1000"],
+            "Cmd": list(command),
             "Labels": {LABEL: self.mark} if labels is None else labels,
             "HostConfig": {"NetworkMode": "none", "Memory": limit_bytes or 0},
         }
