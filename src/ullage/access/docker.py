@@ -67,7 +67,7 @@ class DockerApi:
         socket_path: str,
         *,
         monotonic_s: Callable[[], float],
-        timeout: timedelta = timedelta(seconds=10),
+        timeout: timedelta = timedelta(seconds=3),
     ) -> None:
         self.socket_path = socket_path
         self._monotonic_s = monotonic_s
