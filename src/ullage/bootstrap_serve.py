@@ -5,6 +5,7 @@ Imports are inside the functions: nothing of this is loaded by other commands.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 from ullage.bootstrap import SystemClock, open_ledger, read_memory, service_policy
 from ullage.core.errors import AdapterError, ConfigError, DataError, UllageError
 from ullage.core.service import HostCapacity, LimitChange, TargetKind
+from ullage.serve_config import changed_keys
 
 if TYPE_CHECKING:
     from ullage.access.folders import CgroupTree
@@ -264,6 +266,15 @@ def serve_parts(
     )
 
 
+def _told_specs(running: ServeConfig, new: ServeConfig) -> tuple[ServiceSpec, ...]:
+    """Return the new workloads; say which other settings wait for the next start."""
+    waiting = changed_keys(running, new)
+    if waiting:
+        words = "only workloads are taken over while it runs; restart for %s"
+        logging.getLogger("ullage.serve").warning(words, ", ".join(waiting))
+    return new.specs
+
+
 def owner_name() -> str:
     """Return a name for this process that no other has: host, pid, start."""
     import secrets
@@ -289,7 +300,7 @@ def open_daemon(
     try:
         store = open_service_store(settings, config, patience_s=1.0)
         closing.callback(store.close)
-        specs = SpecBook(lambda: reload().specs, config.specs)
+        specs = SpecBook(lambda: _told_specs(config, reload()), config.specs)
         look_for_services(store, specs)
         made = adapters(config, specs, sentinel)
         _refuse_missing(config, made)

@@ -135,6 +135,25 @@ def _serve(table: dict[str, Any]) -> ServeConfig:
     return ServeConfig(settings=made, warnings=tuple(warnings), **parts)
 
 
+def changed_keys(old: ServeConfig, new: ServeConfig) -> list[str]:
+    """Return the keys, as a settings file has them, that differ; workloads left out."""
+    keys = [
+        f"serve.{_OWN_KEYS.get(one.name, one.name)}"
+        for one in fields(ServeSettings)
+        if getattr(old.settings, one.name) != getattr(new.settings, one.name)
+    ]
+    parts = {
+        "metrics": "metrics",
+        "notices": "notices",
+        "docker": "docker_socket",
+        "policy": "policy_hour",
+        "journal": "journal_kept",
+    }
+    return keys + [
+        f"serve.{part}" for part, name in parts.items() if getattr(old, name) != getattr(new, name)
+    ]
+
+
 def _check_spans(settings: ServeSettings) -> None:
     if settings.sample_interval > settings.decide_interval:
         raise ConfigError("serve.decide_interval is shorter than serve.sample_interval")

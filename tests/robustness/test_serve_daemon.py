@@ -105,6 +105,7 @@ def test_the_second_takes_over_when_the_first_dies(rig: Rig) -> None:
     rig.daemons[0].kill()
     wait(lambda: rig.status()["pid"] == rig.daemons[1].pid, "no takeover", seconds=20)
     assert rig.status()["token"] == 2
+    assert "holding the lease, token 2" in rig.log(1)
     assert ended(rig, 1) == 0
     proven(rig)
 
@@ -190,6 +191,10 @@ def test_settings_are_read_again_on_hup(rig: Rig) -> None:
     rig.configure(extra='[[serve.workload]]\nname = "no"\nkind = "cgroup1"\nselector = "/no"\n')
     rig.daemons[0].send_signal(signal.SIGHUP)
     wait(lambda: rig.status()["unmatched"] == ["no"], f"{rig.status()}")
+    assert "restart" not in rig.log()
+    rig.configure(act=False)
+    rig.daemons[0].send_signal(signal.SIGHUP)
+    wait(lambda: "restart for serve.act" in rig.log(), "a key that waits is not told")
     assert ended(rig) == 0
 
 
@@ -248,7 +253,66 @@ def test_a_full_disk_stops_cuts_and_rescue_goes_on(rig: Rig, small: Path) -> Non
     assert "ullage_store_up 0.0" in fetch(f"{page}/metrics")[1]
     filler.unlink()
     wait(lambda: fetch(f"{page}/readyz")[0] == 200, rig.log())
+    assert "the store cannot be written" in rig.log()
+    assert "the store can be written again" in rig.log()
     assert ended(rig) == 0
+    proven(rig)
+
+
+@pytest.fixture
+def fragile(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield (a file system that turns read-only on an error, the file that makes one)."""
+    image, folder = tmp_path / "image", tmp_path / "fragile"
+    folder.mkdir()
+    with image.open("wb") as file:
+        file.truncate(32 << 20)
+    options = ["-o", "loop,errors=remount-ro"]
+    for command in (
+        ["mkfs.ext4", "-q", str(image)],
+        ["mount", *options, str(image), str(folder)],
+    ):
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            pytest.skip(f"{command[0]} is not here")
+        if done.returncode != 0:
+            pytest.skip(f"no file system of our own here: {done.stderr.strip()}")
+    device = os.stat(folder).st_dev
+    name = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve().name
+    trigger = Path("/sys/fs/ext4", name, "trigger_fs_error")
+    try:
+        if not trigger.exists():
+            pytest.skip(f"this kernel has no {trigger}")
+        yield folder, trigger
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_store_that_turns_read_only_stops_cuts_and_rescue_goes_on(
+    rig: Rig, fragile: tuple[Path, Path]
+) -> None:
+    """S18, on a real file system that the kernel makes read-only after an error."""
+    folder, trigger = fragile
+    port = free_port()
+    rig.configure(listen=f"127.0.0.1:{port}")
+    rig.state = folder / "state"
+    rig.take(60)
+    rig.serve()
+    wait(lambda: cut(rig), "no cuts")
+    trigger.write_text("1")
+    wait(lambda: fetch(f"http://127.0.0.1:{port}/readyz")[0] == 503, "readiness stays green")
+    held = rig.limit_mib
+    rig.take(int(held) + 40)
+    assert rig.control["oom_kill"] == 0, "growth inside the envelope goes on"
+    assert rig.limit_mib > held
+    assert ended(rig) == 0
+    assert rig.control["oom_kill_disable"] == 0, "nobody waits for a store for ever"
+    held = rig.limit_mib
+    rig.serve()  # begun on it, it says so and touches nothing
+    wait(lambda: "the store cannot be written" in rig.log(1), "it does not say so")
+    assert fetch(f"http://127.0.0.1:{port}/readyz")[0] == 503
+    assert ended(rig, 1) == 0
+    assert rig.limit_mib == held
     proven(rig)
 
 

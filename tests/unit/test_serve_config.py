@@ -14,7 +14,7 @@ from ullage.core.serve_settings import ServeSettings, history_bytes
 from ullage.core.service import TargetKind, UpdateMode
 from ullage.core.units import GIB, MIB
 from ullage.policies.services import PRICE_HOURS
-from ullage.serve_config import BOUNDS, PRESETS, ServeConfig, load_serve
+from ullage.serve_config import BOUNDS, PRESETS, ServeConfig, changed_keys, load_serve
 
 WEB = '[[serve.workload]]\nname = "web"\nkind = "cgroup1"\nselector = "/web/*"\n'
 
@@ -138,3 +138,14 @@ def test_the_default_past_of_all_targets_fits() -> None:
 
 def test_the_policy_has_a_price_for_every_preset() -> None:
     assert set(PRESETS) == set(PRICE_HOURS)
+
+
+def test_what_waits_for_the_next_start_is_named_as_the_file_has_it(tmp_path: Path) -> None:
+    running = loaded(tmp_path, WEB)
+    new = loaded(
+        tmp_path,
+        '[serve]\nact = true\nlive_floor_room = "1GiB"\n[serve.journal]\nkeep = "1d"\n'
+        + WEB.replace("web/*", "other/*"),
+    )
+    assert changed_keys(running, running) == []
+    assert changed_keys(running, new) == ["serve.act", "serve.live_floor_room", "serve.journal"]

@@ -44,6 +44,7 @@ def _selected(config: ServeConfig) -> tuple[list[str], list[str]]:
     """Return a line per workload, and what is wrong with whom they select."""
     from ullage.bootstrap_serve import SpecBook, adapters
     from ullage.core.errors import AdapterError
+    from ullage.outcomes.render import plural
 
     made = adapters(config, SpecBook(lambda: (), config.specs))
     lines, warnings, owners = [], [], dict[str, str]()
@@ -61,7 +62,7 @@ def _selected(config: ServeConfig) -> tuple[list[str], list[str]]:
                 continue
             lines.append(
                 f"{spec.workload_key}: {spec.kind} {spec.selector} ({spec.mode}), "
-                f"{len(found)} live targets"
+                f"{plural(len(found), 'live target')}"
             )
             if not found and spec.selector.strip():
                 warnings.append(f"{name}: its selector matches nothing now")

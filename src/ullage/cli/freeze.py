@@ -5,9 +5,12 @@ Written to the store; the loop reads them at each pass, and obeys within one.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from ullage.bootstrap_serve import SqliteServiceStore
 
 
 def freeze(
@@ -30,6 +33,7 @@ def freeze(
 
     _one_of(workload, is_all, "freeze")
     with service_store() as store:
+        _say_unknown(workload, store)
         from datetime import UTC, datetime
 
         from ullage.core.service import Freeze, FreezeScope
@@ -49,6 +53,19 @@ def freeze(
             )
         )
     say(f"frozen ({scope}): {workload or 'all workloads'}, obeyed within one pass")
+
+
+def _say_unknown(workload: str | None, store: SqliteServiceStore) -> None:
+    """Tell of a name that no workload has: a freeze of nobody is easily a slip of the hand."""
+    from ullage.cli.reading import say
+    from ullage.cli.serving import loaded
+    from ullage.config import nearest
+
+    known = [spec.workload_key for spec in loaded()[1].specs]
+    known += [spec.workload_key for _, _, spec in store.registered()]
+    if workload is not None and workload not in known:
+        close = nearest(workload, dict.fromkeys(known))
+        say(f"warning: no workload {workload!a} is served here now{close}")
 
 
 def unfreeze(

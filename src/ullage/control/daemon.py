@@ -84,6 +84,7 @@ class Daemon:
         self._is_stopping = False
         self._wants_reload = False
         self._is_leader = False
+        self._had_store = True
         self._report: TickReport | None = None
         self._tick_s = 0.0
         self._next_tick_s = self._next_lease_s = self._clock.monotonic_s()
@@ -183,17 +184,29 @@ class Daemon:
 
     def _keep_lease(self) -> None:
         began_s = self._clock.monotonic_s()
-        is_leader = self._controller.keep_lease(self._now())
-        if is_leader and not self._is_leader:
-            self.counts["takeovers"][""] += 1
-            _log.info("acting under lease token %d", self._made.parts.lease.token)
+        was_leader, is_leader = self._is_leader, self._controller.keep_lease(self._now())
+        self._note_lease(is_leader)
+        if is_leader and not was_leader:
             self._next_tick_s = began_s  # look at the world at once (S17)
-        elif not is_leader and self._is_leader:
-            _log.warning("the lease is lost: standing by")
-        self._is_leader = is_leader
         span_s = self._settings.lease_span.total_seconds()
         wait_s = span_s / 3 if is_leader else min(STANDBY_ASKS_S, span_s / 3)
         self._next_lease_s = began_s + wait_s
+
+    def _note_lease(self, is_leader: bool) -> None:
+        """Tell of a lease that was taken or lost, by the timer or in a pass."""
+        if is_leader and not self._is_leader:
+            self.counts["takeovers"][""] += 1
+            _log.info("holding the lease, token %d", self._made.parts.lease.token)
+        elif not is_leader and self._is_leader:
+            _log.warning("the lease is lost: standing by")
+        self._is_leader = is_leader
+
+    def _note_store(self, has_store: bool) -> None:
+        if not has_store and self._had_store:
+            _log.error("the store cannot be written: no cuts until it can (`ullage doctor`)")
+        elif has_store and not self._had_store:
+            _log.info("the store can be written again")
+        self._had_store = has_store
 
     def _tick(self, now_s: float) -> None:
         interval_s = self._settings.sample_interval.total_seconds()
@@ -216,7 +229,8 @@ class Daemon:
         self._report = self._controller.run_once(self._now(), peek=self._peek)
         if self._report.number == self._settings.settle_ticks:
             gc.freeze()  # what lives as long as we do is not searched for garbage in a rescue
-        self._is_leader = self._report.has_lease
+        self._note_lease(self._report.has_lease)
+        self._note_store(self._report.has_store)
 
     def _look_for_specs(self) -> None:
         specs = tuple(self._made.specs_now())

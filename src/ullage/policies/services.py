@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ullage.core.service import (
     Direction,
+    GuardCode,
     LimitProposal,
     ModelStep,
     ServiceQuestion,
@@ -210,7 +211,8 @@ def _new_replica(question: ServiceQuestion) -> LimitProposal:
     bound = replica_bound(question.group_needs_bytes)
     limit_bytes = question.limit_bytes
     if bound is None or limit_bytes is None or bound <= limit_bytes:
-        return _held(question, "thin_history", "less than 3 h or 100 readings are known")
+        words = "less than 3 h or 100 readings are known"
+        return _held(question, "thin_history", words, GuardCode.S2_THIN)
     words = "too little of its own is known: what the hottest of its group may need"
     return _proposed(question, bound, "group", words, ModelStep.EMPIRICAL)
 
@@ -302,7 +304,7 @@ def _evidence(choice: _Choice) -> str:
     )
 
 
-def _held(question: ServiceQuestion, reason: str, words: str) -> LimitProposal:
+def _held(question: ServiceQuestion, reason: str, words: str, *codes: GuardCode) -> LimitProposal:
     return LimitProposal(
         target_id=question.target_id,
         wanted_bytes=None,
@@ -312,6 +314,7 @@ def _held(question: ServiceQuestion, reason: str, words: str) -> LimitProposal:
         policy=UllageServicePolicy.policy_id,
         step=ModelStep.KEEP,
         evidence_bytes=question.need_bytes,
+        guards=codes,
     )
 
 
