@@ -107,6 +107,7 @@ def test_the_second_takes_over_when_the_first_dies(rig: Rig) -> None:
     assert rig.status()["token"] == 2
     assert "holding the lease, token 2" in rig.log(1)
     assert ended(rig, 1) == 0
+    assert "no daemon serves" in rig.cli("top", "--once").stderr
     proven(rig)
 
 
@@ -371,7 +372,7 @@ def test_config_check_says_whom_the_settings_mean(rig: Rig) -> None:
     rig.configure(extra=extra)
     done = rig.cli("config", "check", "--strict")
     assert done.returncode == 3
-    assert "(in_place), 1 live targets" in done.stdout
+    assert "(in_place), 1 live target\n" in done.stdout
     assert "'no': its selector matches nothing now" in done.stderr
     assert "selected by 'web' and 'too': neither may act on it" in done.stderr
     rig.configure()

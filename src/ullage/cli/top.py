@@ -33,7 +33,7 @@ def top(
 
             status = read_serve_status(settings)
             if status is None:
-                fail(f"no daemon has left a picture in {settings.state_dir}: `ullage serve`")
+                fail(f"no daemon serves from {settings.state_dir} now: start `ullage serve`")
             is_for_people = output in (OutputFormat.TABLE, OutputFormat.WIDE)
             is_live = is_for_people and is_on_terminal() and not once
             table = targets_table(status, limit=limit)

@@ -44,6 +44,13 @@ class StatusFile(StatusSink):
             with suppress(OSError):
                 os.unlink(self._new)
 
+    def close(self) -> None:
+        """Take our picture away: who has ended in good order serves nobody any more."""
+        with suppress(DataError, OSError):
+            shown = read_status(self._file.parent)
+            if shown is not None and shown.pid == os.getpid():
+                os.unlink(self._file)
+
 
 def read_status(folder: Path) -> ServeStatus | None:
     """Return the newest picture, None where there is none. DataError if it is damaged."""
