@@ -91,7 +91,7 @@ class Fleet:
         """Drop recent readings: they lie in what is the future since the clock went back."""
         for one in self._tracked.values():
             self._histories.forget_recent(one.row)
-            one.reading = None
+            one.reading = one.newest_at = None
 
     def replace_specs(self, specs: Sequence[ServiceSpec]) -> None:
         """List by these from the next tick on; whom none of them means is dropped there."""

@@ -64,6 +64,8 @@ class Tracked:
     row: int
     due_s: float
     reading: LiveReading | None = None
+    newest_at: datetime | None = None
+    """Of the latest reading that was not from the future (S2)."""
     read_s: float = 0.0
     read_count: int = 0
     pending_read_count: int = 0

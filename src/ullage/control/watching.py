@@ -167,8 +167,11 @@ class Watching:
             return None
         seen = tracked.seen_kills
         if seen is None or reading.oom_kills < seen:  # the counter began anew
-            tracked.seen_kills = reading.oom_kills
-            return None
+            seen = tracked.seen_kills = reading.oom_kills
+            tracked.state = replace(tracked.state, oom_kills=None)
+        if tracked.state.oom_kills is None:
+            # Stored with the first row: the next holder knows what was told before it came.
+            tracked.state = replace(tracked.state, oom_kills=seen)
         if reading.oom_kills == seen:
             return None
         limit_bytes = reading.limit_bytes
@@ -187,11 +190,13 @@ class Watching:
         """Return whose doing an OOM is: ours within a watch, or below the original without way up.
 
         Worked: 5 min after a cut -> ullage; limit 1 GiB, original 2 GiB, maximum 1 GiB -> ullage;
-        limit above the original -> organic.
+        limit above the original -> organic; within a watch, but counted before the cut -> organic.
         """
-        state, limit_bytes = tracked.state, tracked.limit_bytes
-        if state.watch is not None and (limit_bytes or 0) < state.watch.from_bytes:
-            return Attribution.ULLAGE
+        state, limit_bytes, watch = tracked.state, tracked.limit_bytes, tracked.state.watch
+        if watch is not None and (limit_bytes or 0) < watch.from_bytes:
+            kills = tracked.reading.oom_kills if tracked.reading else 0
+            was_before = watch.instance == tracked.target.instance and kills <= watch.oom_kills
+            return Attribution.ORGANIC if was_before else Attribution.ULLAGE
         if limit_bytes is None or state.original_limit_bytes is None:
             return Attribution.ORGANIC
         is_lowered = state.original_limit_bytes < 0 or limit_bytes < state.original_limit_bytes
