@@ -73,6 +73,8 @@ class Tracked:
     is_ambiguous: bool = False
     is_vanished: bool = False
     seen_kills: int | None = None
+    seen_instance: str = ""
+    """The life that seen_kills counts."""
     oom_until_s: float = 0.0
     oom_at_least_bytes: int = 0
     waiting_since_s: float | None = None

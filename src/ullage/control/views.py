@@ -98,6 +98,7 @@ class Collector:
         tracked.read_count += 1
         if tracked.seen_kills is None:
             tracked.seen_kills = reading.oom_kills  # what lies before is not ours to tell
+            tracked.seen_instance = tracked.target.instance
         if reading.at - tick.at > self._settings.future_slack:
             self._counts.rejected_readings["future"] += 1
         elif newest_at is None or reading.at > newest_at:

@@ -17,6 +17,7 @@ from ullage.core.service import (
     LimitDecision,
     ServeSettings,
     ServiceOom,
+    TargetKind,
     TargetState,
     Watch,
 )
@@ -26,6 +27,11 @@ from ullage.policies.live import TRIGGER_RATIO
 CALM = "calm"
 OUTGROWN = "outgrown"
 """The limit has been raised to where it was before the cut: nothing is left to watch."""
+
+
+_KERNEL_COUNTED = (TargetKind.CGROUP1, TargetKind.CGROUP2)
+"""Where the kernel counts OOM kills, for as long as the cgroup lives. Docker's are counted by its
+source, from when that began to listen."""
 
 
 @dataclass(slots=True)
@@ -165,13 +171,11 @@ class Watching:
         reading = tracked.reading
         if reading is None:
             return None
-        seen = tracked.seen_kills
-        if seen is None or reading.oom_kills < seen:  # the counter began anew
-            seen = tracked.seen_kills = reading.oom_kills
-            tracked.state = replace(tracked.state, oom_kills=None)
-        if tracked.state.oom_kills is None:
-            # Stored with the first row: the next holder knows what was told before it came.
-            tracked.state = replace(tracked.state, oom_kills=seen)
+        seen = self._told(tracked, reading.oom_kills)
+        if reading.oom_kills < seen:
+            if tracked.target.kind in _KERNEL_COUNTED:
+                return None  # an old reading: what it lacks has been told
+            seen = self._count_anew(tracked, reading.oom_kills)
         if reading.oom_kills == seen:
             return None
         limit_bytes = reading.limit_bytes
@@ -185,6 +189,31 @@ class Watching:
             kills=reading.oom_kills - seen,
             attribution=self._whose(tracked, tick),
         )
+
+    def _told(self, tracked: Tracked, kills: int) -> int:
+        """Return how many OOM kills of this life have been told; a new life's count begins at 0.
+
+        Stored with the next row, so that the next holder knows it too.
+        """
+        life, seen = tracked.target.instance, tracked.seen_kills
+        if seen is None:
+            seen = kills
+        elif tracked.seen_instance not in ("", life):
+            seen = 0
+        tracked.seen_kills, tracked.seen_instance = seen, life
+        state = tracked.state
+        if state.oom_kills is None or state.oom_instance != life:
+            tracked.state = replace(state, oom_kills=seen, oom_instance=life)
+        return seen
+
+    def _count_anew(self, tracked: Tracked, kills: int) -> int:
+        """Begin to count with a source that does; a watch goes by the new count too."""
+        tracked.seen_kills = kills
+        watch = tracked.state.watch
+        if watch is not None:
+            watch = replace(watch, oom_kills=min(watch.oom_kills, kills))
+        tracked.state = replace(tracked.state, oom_kills=kills, watch=watch)
+        return kills
 
     def _whose(self, tracked: Tracked, tick: Tick) -> Attribution:
         """Return whose doing an OOM is: ours within a watch, or below the original without way up.
