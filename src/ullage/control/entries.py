@@ -42,6 +42,7 @@ def inputs_of(view: TargetView) -> dict[str, JsonValue]:
         "need_bytes": reading.need_bytes if reading else None,
         "usage_bytes": reading.usage_bytes if reading else None,
         "node_bytes": reading.node_bytes if reading else None,
+        "oom_kills": reading.oom_kills if reading else None,
         "read_at": reading.at.isoformat() if reading else None,
         "age_s": view.telemetry_age_s,
         "delay_s": view.source_delay_s,
@@ -170,6 +171,7 @@ def oom_entry(tracked: Tracked, oom: ServiceOom, at: datetime) -> JournalEntry:
         at_least_bytes=oom.at_least_bytes,
         limit_bytes=oom.limit_bytes,
         kills=oom.kills,
+        kills_total=tracked.reading.oom_kills if tracked.reading else None,
         attribution=str(oom.attribution),
         decision_id=watch.decision_id if watch else None,
     )

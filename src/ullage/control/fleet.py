@@ -91,7 +91,7 @@ class Fleet:
         """Drop recent readings: they lie in what is the future since the clock went back."""
         for one in self._tracked.values():
             self._histories.forget_recent(one.row)
-            one.reading = None
+            one.reading = one.newest_at = None
 
     def replace_specs(self, specs: Sequence[ServiceSpec]) -> None:
         """List by these from the next tick on; whom none of them means is dropped there."""
@@ -243,8 +243,9 @@ class Fleet:
         tracked.state = state
         tracked.is_adopted = True
         tracked.pending_read_count = tracked.read_count
-        if state.instance == tracked.target.instance and state.oom_kills is not None:
-            tracked.seen_kills = state.oom_kills
+        counted = state.oom_instance or state.instance
+        if counted == tracked.target.instance and state.oom_kills is not None:
+            tracked.seen_kills, tracked.seen_instance = state.oom_kills, counted
 
     def _recall(self, tick: Tick) -> None:
         """Fill the memory of targets that we see for the first time with what the store kept."""

@@ -153,9 +153,10 @@ class Raising:
             quarantine_until_at=old.quarantine_until_at,
             quarantines=old.quarantines,
             is_parked=old.is_parked,
+            oom_kills=old.oom_kills,
+            oom_instance=old.oom_instance,
             last_ours_at=old.last_ours_at,
         )
-        tracked.seen_kills = 0
         tracked.voided = None
 
     # -- rescue --------------------------------------------------------------------------------

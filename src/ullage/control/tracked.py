@@ -64,6 +64,8 @@ class Tracked:
     row: int
     due_s: float
     reading: LiveReading | None = None
+    newest_at: datetime | None = None
+    """Of the latest reading that was not from the future (S2)."""
     read_s: float = 0.0
     read_count: int = 0
     pending_read_count: int = 0
@@ -73,6 +75,8 @@ class Tracked:
     seen_kills: int | None = None
     told_kill_at: datetime | None = None
     """Of the latest OOM kill that was counted by its event alone."""
+    seen_instance: str = ""
+    """The life that seen_kills counts."""
     oom_until_s: float = 0.0
     oom_at_least_bytes: int = 0
     waiting_since_s: float | None = None

@@ -87,19 +87,21 @@ class Collector:
         self._histories.add_oom(tracked.row, oom.at.timestamp(), oom.at_least_bytes)
 
     def _accept(self, tracked: Tracked, reading: LiveReading, tick: Tick) -> bool:
-        last = tracked.reading
-        if last is not None and reading.at < last.at:
+        # Compared with what was sound: one reading from the future must not hide all that follow.
+        newest_at = tracked.newest_at
+        if newest_at is not None and reading.at < newest_at:
             self._counts.rejected_readings["out_of_order"] += 1
             return False
-        is_new = last is None or reading.at > last.at
         tracked.reading = reading
         tracked.read_s = tick.mono_s
         tracked.read_count += 1
         if tracked.seen_kills is None:
             tracked.seen_kills = reading.oom_kills  # what lies before is not ours to tell
+            tracked.seen_instance = tracked.target.instance
         if reading.at - tick.at > self._settings.future_slack:
             self._counts.rejected_readings["future"] += 1
-        elif is_new:
+        elif newest_at is None or reading.at > newest_at:
+            tracked.newest_at = reading.at
             self._histories.add(
                 tracked.row, reading.at.timestamp(), reading.need_bytes, reading.limit_bytes
             )

@@ -18,6 +18,7 @@ from ullage.core.service import (
     ServeSettings,
     ServiceOom,
     TargetEvent,
+    TargetKind,
     TargetState,
     Watch,
 )
@@ -27,6 +28,11 @@ from ullage.policies.live import TRIGGER_RATIO
 CALM = "calm"
 OUTGROWN = "outgrown"
 """The limit has been raised to where it was before the cut: nothing is left to watch."""
+
+
+_KERNEL_COUNTED = (TargetKind.CGROUP1, TargetKind.CGROUP2)
+"""Where the kernel counts OOM kills, for as long as the cgroup lives. Docker's are counted by its
+source, from when that began to listen."""
 
 
 @dataclass(slots=True)
@@ -166,10 +172,11 @@ class Watching:
         reading = tracked.reading
         if reading is None:
             return None
-        seen = tracked.seen_kills
-        if seen is None or reading.oom_kills < seen:  # the counter began anew
-            tracked.seen_kills = reading.oom_kills
-            return None
+        seen = self._told(tracked, reading.oom_kills)
+        if reading.oom_kills < seen:
+            if tracked.target.kind in _KERNEL_COUNTED:
+                return None  # an old reading: what it lacks has been told
+            seen = self._count_anew(tracked, reading.oom_kills)
         if reading.oom_kills == seen:
             return None
         limit_bytes = reading.limit_bytes
@@ -202,15 +209,42 @@ class Watching:
             attribution=self._whose(tracked, tick),
         )
 
+    def _told(self, tracked: Tracked, kills: int) -> int:
+        """Return how many OOM kills of this life have been told; a new life's count begins at 0.
+
+        Stored with the next row, so that the next holder knows it too.
+        """
+        life, seen = tracked.target.instance, tracked.seen_kills
+        if seen is None:
+            seen = kills
+        elif tracked.seen_instance not in ("", life):
+            seen = 0
+        tracked.seen_kills, tracked.seen_instance = seen, life
+        state = tracked.state
+        if state.oom_kills is None or state.oom_instance != life:
+            tracked.state = replace(state, oom_kills=seen, oom_instance=life)
+        return seen
+
+    def _count_anew(self, tracked: Tracked, kills: int) -> int:
+        """Begin to count with a source that does; a watch goes by the new count too."""
+        tracked.seen_kills = kills
+        watch = tracked.state.watch
+        if watch is not None:
+            watch = replace(watch, oom_kills=min(watch.oom_kills, kills))
+        tracked.state = replace(tracked.state, oom_kills=kills, watch=watch)
+        return kills
+
     def _whose(self, tracked: Tracked, tick: Tick) -> Attribution:
         """Return whose doing an OOM is: ours within a watch, or below the original without way up.
 
         Worked: 5 min after a cut -> ullage; limit 1 GiB, original 2 GiB, maximum 1 GiB -> ullage;
-        limit above the original -> organic.
+        limit above the original -> organic; within a watch, but counted before the cut -> organic.
         """
-        state, limit_bytes = tracked.state, tracked.limit_bytes
-        if state.watch is not None and (limit_bytes or 0) < state.watch.from_bytes:
-            return Attribution.ULLAGE
+        state, limit_bytes, watch = tracked.state, tracked.limit_bytes, tracked.state.watch
+        if watch is not None and (limit_bytes or 0) < watch.from_bytes:
+            kills = tracked.reading.oom_kills if tracked.reading else 0
+            was_before = watch.instance == tracked.target.instance and kills <= watch.oom_kills
+            return Attribution.ORGANIC if was_before else Attribution.ULLAGE
         if limit_bytes is None or state.original_limit_bytes is None:
             return Attribution.ORGANIC
         is_lowered = state.original_limit_bytes < 0 or limit_bytes < state.original_limit_bytes

@@ -24,6 +24,7 @@ from ullage.core.service import (
     JournalRecord,
     ModelStep,
     ServeSettings,
+    TargetKind,
     UpdateMode,
     live_floor_bytes,
 )
@@ -54,6 +55,11 @@ class _Target:
     watch_until: datetime | None = None
     watch_from_bytes: int = 0
     watch_id: str | None = None
+    watch_instance: str = ""
+    watch_kills: int = 0
+    kernel_counts: bool = True
+    oom_instance: str = ""
+    oom_total: int = 0
     hands_off_until: datetime | None = None
     envelope_bytes: int = 0
     envelope_until: datetime | None = None
@@ -104,6 +110,7 @@ class History:
             return []
         target = self._targets.setdefault(entry.target_id or "", _Target())
         target.workload_key = entry.workload_key or ""
+        target.kernel_counts = not (entry.target_id or "").startswith(f"{TargetKind.DOCKER}:")
         return [
             Finding(rule=rule, number=record.number, target_id=entry.target_id, words=words)
             for rule, words in judge(target, entry.at, dict(entry.body))
@@ -132,6 +139,8 @@ class History:
         for target in self._targets.values():
             # Who begins anew looks at the world before anything else; its rows follow.
             target.harmed_at = None
+            if not target.kernel_counts:
+                target.watch_kills = 0  # its source begins to count with the process
             if target.watch_until is not None:
                 target.watch_until = at + self._settings.watch  # watched anew in full
         yield from ()
@@ -184,6 +193,8 @@ class History:
         if direction is Direction.CUT:
             t.watch_until = at + self._settings.watch
             t.watch_from_bytes, t.watch_id = int(body["old_bytes"]), t.open_id
+            inputs = body["inputs"]
+            t.watch_instance, t.watch_kills = inputs["instance"], inputs.get("oom_kills") or 0
 
     def _common(self, t: _Target, at: datetime, body: Mapping[str, Any]) -> Iterator[_Said]:
         inputs = body["inputs"]
@@ -332,9 +343,15 @@ class History:
         if key in t.ooms:
             yield "s23", "one OOM kill counted twice"
         t.ooms.append(key)
+        total = body.get("kills_total")
+        if total is not None and t.kernel_counts:
+            if t.oom_instance == key[0] and int(total) - int(body["kills"]) < t.oom_total:
+                yield "s23", "one OOM kill counted twice, by what the kernel counted"
+            t.oom_instance, t.oom_total = key[0], int(total)
         if int(body["at_least_bytes"]) < int(body["limit_bytes"] or 0):
             yield "s23", "an OOM kill that keeps less than the limit at death"
-        is_watched = t.watch_until is not None
+        is_older = total is not None and key[0] == t.watch_instance and total <= t.watch_kills
+        is_watched = t.watch_until is not None and not is_older
         is_ours = body["attribution"] == str(Attribution.ULLAGE)
         limit_bytes = int(body["limit_bytes"] or 0)
         if is_watched and limit_bytes < t.watch_from_bytes and not is_ours:

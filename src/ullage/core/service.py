@@ -257,7 +257,10 @@ class TargetState:
     quarantines: int = 0
     is_parked: bool = False
     oom_kills: int | None = None
-    """The instance's count up to which OOM kills are journalled (S23); None = none seen yet."""
+    """The count up to which OOM kills are journalled (S23); None = none seen yet."""
+    oom_instance: str = ""
+    """The life that oom_kills counts; "" = that of `instance`. It may be a later one: a watch
+    goes on over a restart until its limit is given back."""
     last_ours_at: datetime | None = None
     """The latest OOM here that was attributed to Ullage (S12 after a restart)."""
 
