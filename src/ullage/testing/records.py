@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ullage.core.allocation import Bounds, Ladder, NeedCurve, Prices
 from ullage.core.decision import Reason, Recommendation, RunDecision, RunQuestion
+from ullage.core.ids import is_name
 from ullage.core.masking import mask_command, mask_labels, mask_text
 from ullage.core.spending import Spending
 from ullage.core.stages import StageUse
@@ -136,7 +137,7 @@ features = st.builds(
 )
 workloads = st.builds(
     Workload,
-    key=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True),
+    key=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True).filter(is_name),
     key_reason=texts,
     command=st.lists(st.text(st.characters(), max_size=12), max_size=5).map(mask_command),
 )
