@@ -59,6 +59,7 @@ class Rig:
         name = f"ullage-test-{uuid.uuid4().hex}"
         self.home = home
         self.state = home / "state"
+        self.mark = home / "mark"
         self.folder = Path(parent, name)
         self.selector = f"{path}/{name}"
         self.target_id = f"cgroup1:{self.selector}"
@@ -100,12 +101,13 @@ class Rig:
             words, env=self.environment, capture_output=True, text=True, timeout=120
         )
 
-    def serve(self, *args: str) -> subprocess.Popen[str]:
-        """Start a daemon."""
+    def serve(self, *args: str, fault: str = "") -> subprocess.Popen[str]:
+        """Start a daemon; `fault`: with that one of serve_faults in it, while `mark` is there."""
+        faulty = [str(Path(__file__).with_name("serve_faults.py")), fault, str(self.mark)]
         log = (self.home / f"daemon-{len(self.daemons)}.log").open("w")
         with log:
             daemon = subprocess.Popen(
-                [sys.executable, "-m", "ullage", "serve", *args],
+                [sys.executable, *(faulty if fault else ("-m", "ullage")), "serve", *args],
                 env=self.environment,
                 stderr=log,
                 text=True,
@@ -157,6 +159,12 @@ class Rig:
             found: dict[str, object] = json.loads((self.state / "serve-status.json").read_text())
         except FileNotFoundError:
             return {}
+        return found
+
+    def targets(self) -> list[dict[str, object]]:
+        """Return the targets of the newest picture."""
+        found: object = self.status().get("targets", [])
+        assert isinstance(found, list)
         return found
 
     def kill_hog(self) -> None:

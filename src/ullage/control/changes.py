@@ -98,6 +98,10 @@ class Changes:
         self._later.append(rows)
         self._states[tracked.target.target_id] = tracked.state
 
+    def keep(self, states: Sequence[TargetState]) -> None:
+        """Have states stored with the next rows."""
+        self._states.update({state.target_id: state for state in states})
+
     def _write_later(self) -> None:
         later, self._later = self._later, []
         for rows in later:

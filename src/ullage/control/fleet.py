@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ullage.control.histories import Histories
 from ullage.control.tracked import (
@@ -92,6 +92,30 @@ class Fleet:
         for one in self._tracked.values():
             self._histories.forget_recent(one.row)
             one.reading = one.newest_at = None
+
+    def shift_moments(self, span: timedelta) -> list[TargetState]:
+        """Move recorded deadlines with a wall clock that has jumped; return the states changed.
+
+        They mean a span by the monotonic clock (S20): the next holder reads what is left of it.
+        """
+        stored: dict[str, TargetState] = {}
+        with suppress(AdapterError):  # those of targets that have gone: their quarantines hold
+            stored = {state.target_id: state for state in self._parts.store.states()}
+        known = {name: tracked.state for name, tracked in self._tracked.items()}
+        moved = []
+        for name, state in {**stored, **known}.items():
+            new = replace(
+                state,
+                hands_off_until_at=_later(state.hands_off_until_at, span),
+                quarantine_until_at=_later(state.quarantine_until_at, span),
+                last_ours_at=_later(state.last_ours_at, span),
+            )
+            if new == state:
+                continue
+            moved.append(new)
+            if name in self._tracked:
+                self._tracked[name].state = new
+        return moved
 
     def replace_specs(self, specs: Sequence[ServiceSpec]) -> None:
         """List by these from the next tick on; whom none of them means is dropped there."""
@@ -259,3 +283,7 @@ class Fleet:
             self._lacks_past = False
         except AdapterError:
             pass  # asked again in the next tick
+
+
+def _later(moment: datetime | None, span: timedelta) -> datetime | None:
+    return None if moment is None else moment + span

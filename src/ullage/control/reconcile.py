@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ullage.control.changes import Changes
 from ullage.control.deciding import Deciding, Wish
@@ -223,11 +223,16 @@ class Controller:
 
     def _begin(self, now: datetime, *, is_full: bool) -> Tick:
         mono_s = self._parts.clock.monotonic_s()
+        token_before = self._token
         rows = self._look_at_clocks(now, mono_s)
         has_lease = self.keep_lease(now) if is_full else self._holds_lease(now)
         if is_full:
             self._number += 1
             self.counts.ticks += 1
+        if has_lease and self._token == token_before:  # else states were read just now
+            for row in rows:
+                span = timedelta(seconds=float(str(row.body["jump_s"])))
+                self._changes.keep(self._fleet.shift_moments(span))
         if has_lease and (is_full or rows):
             self._changes.record(rows)
         fleet = self._orders() if is_full else self._last_orders

@@ -64,6 +64,8 @@ class Tracked:
     row: int
     due_s: float
     reading: LiveReading | None = None
+    reading_instance: str = ""
+    """The life in which it was read."""
     newest_at: datetime | None = None
     """Of the latest reading that was not from the future (S2)."""
     read_s: float = 0.0

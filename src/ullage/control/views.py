@@ -93,6 +93,7 @@ class Collector:
             self._counts.rejected_readings["out_of_order"] += 1
             return False
         tracked.reading = reading
+        tracked.reading_instance = tracked.target.instance
         tracked.read_s = tick.mono_s
         tracked.read_count += 1
         if tracked.seen_kills is None:

@@ -170,8 +170,8 @@ class Watching:
     def new_ooms(self, tracked: Tracked, tick: Tick) -> ServiceOom | None:
         """Return the OOM kills since the reading before, counted once (S23); None = none."""
         reading = tracked.reading
-        if reading is None:
-            return None
+        if reading is None or tracked.reading_instance != tracked.target.instance:
+            return None  # what the life before was read to have is not this one's
         seen = self._told(tracked, reading.oom_kills)
         if reading.oom_kills < seen:
             if tracked.target.kind in _KERNEL_COUNTED:

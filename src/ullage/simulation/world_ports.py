@@ -116,14 +116,15 @@ class WorldSource:
             raise TransientError("the source does not answer: try again")
         if fault == "frozen" and target.target_id in self._last:
             return self._last[target.target_id]
-        reading = self._now(target.target_id)
+        reading = self._now(target)
         last = self._last.get(target.target_id)
         self._last[target.target_id] = reading
         return self._spoilt(reading, last, fault) if fault else reading
 
-    def _now(self, target_id: str) -> LiveReading:
+    def _now(self, wanted: LiveTarget) -> LiveReading:
+        target_id = wanted.target_id
         target = self._world.targets.get(target_id)
-        if target is None:
+        if target is None or target.instance != wanted.instance:  # as sources of cgroups do
             raise PermanentError(f"{target_id} has vanished")
         now = self._world.clock.now()
         return LiveReading(
