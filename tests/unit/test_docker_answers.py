@@ -19,15 +19,21 @@ import pytest
 from ullage.access.docker import DockerApi
 from ullage.access.docker_reading import ContainerCgroups
 from ullage.actuators.live_docker import LiveDockerActuator
+from ullage.control.histories import Histories
+from ullage.control.tracked import Counts, Tick, Tracked
+from ullage.control.views import Collector
 from ullage.core.errors import AdapterError, DataError, PermanentError, TransientError
 from ullage.core.serve_settings import ServeSettings
 from ullage.core.service import (
     ChangeResult,
     EventKind,
+    FleetState,
+    HostCapacity,
     LimitChange,
     LiveTarget,
     ServiceSpec,
     TargetKind,
+    TargetState,
     UpdateMode,
 )
 from ullage.core.units import MIB
@@ -199,6 +205,38 @@ def test_a_lie_about_usage_is_rejected_counted_and_cuts_nothing(
     for new_bytes in (160 * MIB, 300 * MIB):
         assert actuator.apply(change(new_bytes)).result is ChangeResult.REFUSED
     assert daemon.updates == []
+
+
+@pytest.mark.parametrize("lie", [stats(usage=-1), stats(usage="12GiB"), b"not json"])
+def test_s2_a_lie_is_poison_for_the_loop_not_a_broken_target(
+    daemon: Daemon, source: LiveDockerSource, lie: Any
+) -> None:
+    """It is counted by its cause, and the decision sees it: no cut for a while."""
+    daemon.answers[f"/containers/{ID}/stats"] = (200, lie)
+    settings, counts = ServeSettings(), Counts()
+    histories = Histories(settings)
+    collector = Collector({TargetKind.DOCKER: source}, histories, settings, counts)
+    tracked = Tracked(
+        target=TARGET,
+        spec=SPEC,
+        state=TargetState(target_id=TARGET.target_id, workload_key="web", instance=STARTED),
+        row=histories.take_row(now()),
+        due_s=0.0,
+    )
+    tick = Tick(
+        number=1,
+        at=now(),
+        mono_s=1.0,
+        fleet=FleetState(),
+        host=HostCapacity(total_bytes=1 << 34, free_bytes=1 << 33),
+        room_bytes=1 << 33,
+        has_lease=True,
+        has_store=True,
+        observe_only=None,
+    )
+    assert collector.collect(tracked, tick) is False
+    assert dict(counts.rejected_readings) == {"poisoned": 1}
+    assert collector.view(tracked, tick).poisoned_count == 1
 
 
 @pytest.mark.parametrize("limit", [-1, "200MiB", 1 << 51, 1.5, None, True])

@@ -70,12 +70,11 @@ class Collector:
         """Read one target; say whether there is a new, sound reading."""
         try:
             raw = self._sources[tracked.target.kind].read(tracked.target)
+            reading = clean(raw, tracked.target.target_id)
         except AdapterError:
             self._counts.rejected_readings["failed"] += 1
             return False
-        try:
-            reading = clean(raw, tracked.target.target_id)
-        except DataError:
+        except DataError:  # the source itself, or we, do not believe it
             self._poisoned(tracked, tick)
             return False
         if (reading.known_at - tick.at) > self._settings.future_slack:
