@@ -12,15 +12,18 @@ from __future__ import annotations
 import os
 import resource
 import select
+import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from queue import SimpleQueue
 
 from ullage.access import cgroup1 as files
-from ullage.access.folders import CgroupTree, Folder, cannot_read
-from ullage.core.errors import AdapterError, VanishedError
+from ullage.access.folders import CgroupTree, Folder
+from ullage.core.errors import AdapterError
 from ullage.core.service import EventKind, LiveReading, LiveTarget, TargetEvent
+from ullage.sources.watched_cgroups import WatchedCgroups
 
 LEVEL_RATIOS = (0.95, 0.85)
 """Shares of the limit at which usage wakes the loop, the most urgent first."""
@@ -42,21 +45,19 @@ class LiveCgroup1Source:
     def __init__(
         self, tree: CgroupTree, *, now: Callable[[], datetime], node_bytes: int | None = None
     ) -> None:
-        self._tree = tree
         self._now = now
         self._node_bytes = node_bytes
         self._epoll = select.epoll()
-        self._watched: dict[str, LiveTarget] = {}
-        self._oom_kills: dict[str, int] = {}
+        self._cgroups = WatchedCgroups(tree, now)
         self._oom_fds: dict[str, int] = {}
         self._oom_owners: dict[int, str] = {}
+        self._notices: Counter[str] = Counter()
         self._levels = _Levels(tree, self._epoll)
-        self._gone: set[str] = set()
 
     @property
     def unwatched_count(self) -> int:
         """Return for how many watched targets there is no event: only the timer reads them."""
-        return len(self._watched) - len(self._oom_fds)
+        return len(self._cgroups.targets) - len(self._oom_fds)
 
     @property
     def armed_count(self) -> int:
@@ -68,20 +69,20 @@ class LiveCgroup1Source:
         return self._levels.armed_limit_bytes(target_id)
 
     def read(self, target: LiveTarget) -> LiveReading:
-        """Return the target's memory now.
+        """Return the target's memory now; once more after an OOM kill that has ended it (S23).
 
         VanishedError if it is gone, or another cgroup has its name; PermanentError.
         """
-        at = self._now()
-        with self._open(target) as folder:
-            try:
-                usage_bytes, need_bytes = files.usage_and_need(folder)
-                limit_bytes = files.limit_of(folder)
-                is_waiting, oom_kills = files.waiting_and_kills(folder)
-            except (OSError, ValueError) as error:
-                raise cannot_read(folder.path, error) from error
+        reading = self._cgroups.read(target, self._reading)
+        self._notices.pop(target.target_id, None)  # the counter is read: nothing is unexplained
         if target.target_id in self._oom_fds:
-            self._levels.expect(target.target_id, limit_bytes)
+            self._levels.expect(target.target_id, reading.limit_bytes)
+        return reading
+
+    def _reading(self, target: LiveTarget, folder: Folder, at: datetime) -> LiveReading:
+        usage_bytes, need_bytes = files.usage_and_need(folder)
+        limit_bytes = files.limit_of(folder)
+        is_waiting, oom_kills = files.waiting_and_kills(folder)
         return LiveReading(
             target_id=target.target_id,
             at=at,
@@ -96,14 +97,13 @@ class LiveCgroup1Source:
 
     def watch(self, targets: Sequence[LiveTarget]) -> None:
         """Send events of exactly these targets from now on; of others no more."""
-        wanted = {target.target_id: target for target in targets}
-        for target_id, target in list(self._watched.items()):
-            if wanted.get(target_id) != target:
-                self._forget(target_id)
-        for target_id, target in wanted.items():
-            if target_id not in self._oom_fds:
-                self._watched[target_id] = target
+        for target_id in self._cgroups.outdated(targets):
+            self._forget(target_id)
+        for target in targets:
+            if target.target_id not in self._oom_fds:
+                self._cgroups.targets[target.target_id] = target
                 self._subscribe(target)
+        self._cgroups.keep_only_watched()
 
     def wake_fds(self) -> tuple[int, ...]:
         """Return the one descriptor behind which all events are."""
@@ -111,52 +111,67 @@ class LiveCgroup1Source:
 
     def events(self) -> list[TargetEvent]:
         """Return what happened since the last call: each woken target is looked at once."""
-        woken = dict.fromkeys(self._levels.woken(self._oom_owners))
+        woken: Counter[str] = Counter()
+        for target_id, notices in self._levels.woken(self._oom_owners):
+            woken[target_id] += notices
         return [
             TargetEvent(target_id=target_id, kind=kind, at=self._now())
-            for target_id in woken
-            if target_id in self._watched
-            for kind in self._look(self._watched[target_id])
+            for target_id, notices in woken.items()
+            if target_id in self._cgroups.targets
+            for kind in self._look(self._cgroups.targets[target_id], notices)
         ]
 
     def close(self) -> None:
         """Close every descriptor; closing an eventfd unregisters its events."""
         self._levels.close()
-        for target_id in list(self._watched):
+        for target_id in list(self._cgroups.targets):
             self._forget(target_id)
         self._epoll.close()
 
-    def _open(self, target: LiveTarget) -> Folder:
-        folder = self._tree.open_to_read(target.target_id.partition(":")[2])
-        if folder.instance != target.instance:
-            with folder:
-                raise VanishedError(f"cgroup {folder.path!a} is another one now")
-        return folder
+    def _look(self, target: LiveTarget, notices: int) -> list[EventKind]:
+        """Say what woke us; PRESSURE where only usage has moved.
 
-    def _look(self, target: LiveTarget) -> list[EventKind]:
-        """Say what woke us; PRESSURE where only usage has moved."""
-        try:
-            with self._open(target) as folder:
-                is_waiting, oom_kills = files.waiting_and_kills(folder)
-        except (AdapterError, OSError, ValueError):
-            self._drop_fd(target.target_id)  # it would wake us for ever
-            if target.target_id in self._gone:
-                return []
-            self._gone.add(target.target_id)
-            return [EventKind.GONE]
-        kinds = [EventKind.WAITING] if is_waiting else []
-        if oom_kills > self._oom_kills.get(target.target_id, 0):
+        notices: what the kernel has said since the last look of tasks at the limit. It says so
+        before it kills, and once more when the cgroup is removed: who is removed after a notice
+        that no look has explained was killed, though its counter is gone (S23).
+        """
+        target_id = target.target_id
+        waiting = False
+
+        def kills_of(folder: Folder) -> int:
+            nonlocal waiting
+            waiting, oom_kills = files.waiting_and_kills(folder)
+            return oom_kills
+
+        kills = self._cgroups.look(target, kills_of)
+        self._notices[target_id] += notices
+        if kills is None:
+            return self._say_gone(target_id)
+        if kills or waiting:
+            del self._notices[target_id]
+        kinds = [EventKind.WAITING] if waiting else []
+        return [*kinds, EventKind.OOM] if kills else kinds or [EventKind.PRESSURE]
+
+    def _say_gone(self, target_id: str) -> list[EventKind]:
+        """Tell an end once, and a kill before it once; the notice of either may come first."""
+        self._levels.forget(target_id)
+        kinds = []
+        if self._notices[target_id] > 1:
+            self._notices[target_id] = 0
+            self._cgroups.add_kill(target_id)
             kinds.append(EventKind.OOM)
-        self._oom_kills[target.target_id] = oom_kills
-        return kinds or [EventKind.PRESSURE]
+        if self._cgroups.note_gone(target_id):
+            kinds.append(EventKind.GONE)
+        return kinds
 
     def _subscribe(self, target: LiveTarget) -> None:
-        if target.target_id in self._gone or len(self._oom_fds) >= _most_targets():
+        if self._cgroups.is_gone(target.target_id) or len(self._oom_fds) >= _most_targets():
             return  # the timer reads it
+        if self._cgroups.look(target, lambda folder: files.waiting_and_kills(folder)[1]) is None:
+            return  # and says what is wrong
         fd = -1
         try:
-            with self._open(target) as folder:
-                self._oom_kills[target.target_id] = files.waiting_and_kills(folder)[1]
+            with self._cgroups.open(target) as folder:
                 fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
                 subscribe(folder, fd, "memory.oom_control")
                 limit_bytes = files.limit_of(folder)
@@ -164,16 +179,15 @@ class LiveCgroup1Source:
         except (AdapterError, OSError, ValueError):
             if fd >= 0:
                 os.close(fd)
-            return  # the timer reads it, and says what is wrong
+            return
         self._oom_fds[target.target_id] = fd
         self._oom_owners[fd] = target.target_id
         self._levels.expect(target.target_id, limit_bytes)
 
     def _forget(self, target_id: str) -> None:
         self._drop_fd(target_id)
-        self._watched.pop(target_id, None)
-        self._oom_kills.pop(target_id, None)
-        self._gone.discard(target_id)
+        self._cgroups.forget(target_id)
+        self._notices.pop(target_id, None)
 
     def _drop_fd(self, target_id: str) -> None:
         fd = self._oom_fds.pop(target_id, None)
@@ -225,16 +239,22 @@ class _Levels:
             self._wanted.pop(target_id, None)
             self._replace(target_id, None)
 
-    def woken(self, others: Mapping[int, str]) -> list[str]:
+    def woken(self, others: Mapping[int, str]) -> list[tuple[str, int]]:
         """Return whose descriptors in the epoll set have become readable, and clear them.
 
-        others: descriptor -> target of those that are not levels. Under the lock no number of
+        others: descriptor -> target of those that are not levels; only for them the number of
+        notices is told. Under the lock no number of
         a descriptor can become another's between the two calls.
         """
         with self._lock:
             ready = [fd for fd, _ in self._epoll.poll(0, _MOST_EVENTS)]
-            owners = [(fd, others.get(fd) or self._owners.get(fd)) for fd in ready]
-            return [target_id for fd, target_id in owners if target_id and _clear(fd)]
+            woken = []
+            for fd in ready:
+                target_id = others.get(fd) or self._owners.get(fd)
+                count = _clear(fd) if target_id else 0
+                if target_id and count:
+                    woken.append((target_id, count if fd in others else 0))
+            return woken
 
     def close(self) -> None:
         """End the thread and close every descriptor."""
@@ -305,9 +325,9 @@ def subscribe(folder: Folder, fd: int, name: str, argument: str = "") -> None:
         os.close(watched)
 
 
-def _clear(fd: int) -> bool:
-    """Take what the kernel has written; say whether there was something."""
+def _clear(fd: int) -> int:
+    """Take what the kernel has written; return how often it has written."""
     try:
-        return bool(os.read(fd, 8))
+        return int.from_bytes(os.read(fd, 8), sys.byteorder)
     except BlockingIOError:
-        return False
+        return 0
