@@ -17,7 +17,8 @@ from ullage.core.errors import AdapterError, TransientError
 from ullage.core.serve_settings import ServeSettings
 from ullage.core.service import ChangeResult, EventKind, ServiceSpec, TargetKind
 from ullage.core.units import MIB
-from ullage.sources.live_docker import DockerFinder, LiveDockerSource
+from ullage.sources.docker_finder import DockerFinder
+from ullage.sources.live_docker import LiveDockerSource
 from ullage.testing.docker_world import LABEL, DockerWorld
 from ullage.testing.target_contract import TargetContract, change_of
 

@@ -9,6 +9,7 @@ import json
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -22,7 +23,13 @@ from ullage.actuators.live_docker import LiveDockerActuator
 from ullage.control.histories import Histories
 from ullage.control.tracked import Counts, Tick, Tracked
 from ullage.control.views import Collector
-from ullage.core.errors import AdapterError, DataError, PermanentError, TransientError
+from ullage.core.errors import (
+    AdapterError,
+    DataError,
+    PermanentError,
+    TransientError,
+    VanishedError,
+)
 from ullage.core.serve_settings import ServeSettings
 from ullage.core.service import (
     ChangeResult,
@@ -37,7 +44,8 @@ from ullage.core.service import (
     UpdateMode,
 )
 from ullage.core.units import MIB
-from ullage.sources.live_docker import DockerFinder, LiveDockerSource
+from ullage.sources.docker_finder import DockerFinder
+from ullage.sources.live_docker import LiveDockerSource
 from ullage.testing.sandbox_contract import wait_until
 
 ID = "c" * 64
@@ -404,3 +412,64 @@ def test_what_waits_to_be_asked_for_is_bounded(
     assert wait_until(lambda: source.lost_events_count >= 40)
     assert len(source.events()) <= 10
     assert source.read(TARGET).oom_kills == 50
+
+
+ANEW_NS = FIRST_NS + 10**9
+ANEW = "2026-01-01T00:00:01.000000001Z"
+"""The container's next life begins a second after its first OOM kill."""
+GONE_STATE = {"Running": False, "StartedAt": STARTED, "OOMKilled": True, "Pid": 0}
+
+
+def test_s23_an_oom_kill_that_ended_its_container_is_told_once(
+    daemon: Daemon, source: LiveDockerSource
+) -> None:
+    """One last reading: the kill, usage and limit at death. Then the container is gone."""
+    source.watch([TARGET])
+    assert source.read(TARGET).oom_kills == 0
+    daemon.answers["/events"] = stream(event(), event("die", nano=FIRST_NS + 1))
+    daemon.answers[f"/containers/{ID}/json"] = (200, Daemon.container(State=GONE_STATE))
+    assert wait_until(lambda: EventKind.GONE in [one.kind for one in source.events()])
+    last = source.read(TARGET)
+    assert (last.oom_kills, last.limit_bytes, last.usage_bytes) == (1, 200 * MIB, 100 * MIB)
+    assert last.at <= last.known_at
+    with pytest.raises(VanishedError):
+        source.read(TARGET)
+
+
+def test_s23_kills_of_one_life_are_not_those_of_the_next(
+    daemon: Daemon, source: LiveDockerSource
+) -> None:
+    """The id stays over a restart: what came before it is not told of the new life again."""
+    source.watch([TARGET])
+    source.read(TARGET)
+    daemon.answers["/events"] = stream(event(), event("die", nano=FIRST_NS + 1))
+    state = {"Running": True, "StartedAt": ANEW, "Pid": 0}
+    daemon.answers[f"/containers/{ID}/json"] = (200, Daemon.container(State=state))
+    assert wait_until(lambda: EventKind.OOM in [one.kind for one in source.events()])
+    assert source.read(TARGET).oom_kills == 1, "the last words of the first life"
+    anew = replace(TARGET, instance=ANEW)
+    source.watch([anew])
+    assert source.read(anew).oom_kills == 0
+    daemon.answers["/events"] = stream(event(nano=ANEW_NS + 5))
+    assert wait_until(lambda: source.read(anew).oom_kills == 1)
+    with pytest.raises(VanishedError):
+        source.read(TARGET)
+
+
+def test_s23_a_kill_of_the_next_life_heard_of_early_is_not_lost(
+    daemon: Daemon, source: LiveDockerSource
+) -> None:
+    source.watch([TARGET])
+    daemon.answers["/events"] = stream(event(), event(nano=ANEW_NS + 5))
+    state = {"Running": True, "StartedAt": ANEW, "Pid": 0}
+    daemon.answers[f"/containers/{ID}/json"] = (200, Daemon.container(State=state))
+    seen: list[EventKind] = []
+
+    def have_come() -> bool:
+        seen.extend(one.kind for one in source.events())
+        return len(seen) == 2
+
+    assert wait_until(have_come)
+    anew = replace(TARGET, instance=ANEW)
+    source.watch([anew])
+    assert source.read(anew).oom_kills == 1

@@ -114,11 +114,11 @@ class Controller:
     def run_once(self, now: datetime, *, peek: Callable[[], None] = _no_peek) -> TickReport:
         """Make one pass over all targets.
 
-        peek: called now and then while targets are read, when `on_events` may be called: a
-        pass over thousands of targets must not keep a rescue waiting.
+        peek: called after listing and now and then while targets are read, when `on_events` may
+        be called: a pass over thousands of targets must not keep a rescue waiting.
         """
         tick = self._begin(now, is_full=True)
-        self._find(tick)
+        self._find(tick, peek=peek)
         self._collect(tick, self._fleet.all(), peek=peek)
         self._settle(tick, self._fleet.all())
         self._watch(tick, self._fleet.all())
@@ -292,8 +292,8 @@ class Controller:
 
     # -- the steps -----------------------------------------------------------------------------
 
-    def _find(self, tick: Tick) -> None:
-        for gone in self._fleet.find(tick):
+    def _find(self, tick: Tick, *, peek: Callable[[], None] = _no_peek) -> None:
+        for gone in self._fleet.find(tick, peek=peek):
             self._guarded(gone, tick, lambda one: self._bury(one, tick))
         if self._fleet.capped_count:
             self.counts.guard_blocks[str(GuardCode.S19_CAP)] += self._fleet.capped_count
