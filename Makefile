@@ -10,9 +10,8 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { echo "$$name"; break; }; done)
 PYTEST_ARGS ?=
-CGROUP2_TESTS := tests/contract/test_cgroup2.py tests/e2e/test_run_cgroup2.py
-# As root only: systemd ends a whole user scope when the kernel kills one process in it.
-CGROUP2_LIVE_TESTS := tests/contract/test_live_cgroup2.py tests/contract/test_live_kills.py \
+CGROUP2_TESTS := tests/contract/test_cgroup2.py tests/e2e/test_run_cgroup2.py \
+	tests/contract/test_live_cgroup2.py tests/contract/test_live_kills.py \
 	tests/contract/test_controller_on_cgroups.py
 
 PIP := -m pip --disable-pip-version-check --quiet
@@ -91,7 +90,7 @@ test-dataflow: $(DATAFLOW_VENV)/.stamps/ullage ## the opt-in lane: real Beam job
 
 .PHONY: test-cgroup2
 test-cgroup2: setup ## the slow lane: cgroup v2 on a real kernel in QEMU, as root and as a user (Debian; about five minutes)
-	@tests/qemu/run.sh $(CURDIR)/$(BIN)/python $(CGROUP2_TESTS) $(CGROUP2_LIVE_TESTS) $(PYTEST_ARGS)
+	@tests/qemu/run.sh $(CURDIR)/$(BIN)/python $(CGROUP2_TESTS) $(PYTEST_ARGS)
 	@tests/qemu/run.sh --user-scope $(CURDIR)/$(BIN)/python $(CGROUP2_TESTS) $(PYTEST_ARGS)
 
 .PHONY: test-docker

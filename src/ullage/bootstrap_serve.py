@@ -220,7 +220,8 @@ def _add_docker(found: Adapters, config: ServeConfig, specs: SpecBook, clock: Sy
     from ullage.access.docker import DockerApi
     from ullage.access.docker_reading import ContainerCgroups
     from ullage.actuators.live_docker import LiveDockerActuator
-    from ullage.sources.live_docker import DockerFinder, LiveDockerSource, own_container_text
+    from ullage.sources.docker_finder import DockerFinder, own_container_text
+    from ullage.sources.live_docker import LiveDockerSource
 
     api = DockerApi(config.docker_socket, monotonic_s=time.monotonic)
     trees: list[tuple[CgroupTree | None, bool]] = [

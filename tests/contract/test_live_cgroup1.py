@@ -21,7 +21,7 @@ from ullage.core.service import ChangeResult, EventKind, ServiceSpec, TargetKind
 from ullage.core.units import MIB
 from ullage.sources.live_cgroup1 import LiveCgroup1Source
 from ullage.testing.cgroup_world import CgroupWorld
-from ullage.testing.sandbox_contract import COPY, wait_until
+from ullage.testing.sandbox_contract import COPY, HOG, wait_until
 from ullage.testing.target_contract import TargetContract, change_of
 
 PARENT, WHY_NOT = PARENTS[TargetKind.CGROUP1]
@@ -149,6 +149,40 @@ class TestLiveCgroup1(TargetContract):
         world.remove(target.target_id)
         self.wait_for(world, target, EventKind.GONE)
         assert world.source.events() == []
+
+    def test_killed_and_removed_before_anybody_could_look(self, world: CgroupWorld) -> None:
+        """S23: the counter is gone with the cgroup, but the kernel has said that it kills."""
+        target = self.target(world, 40 * MIB)
+        world.source.watch([target])
+        world.source.read(target)
+        world.fill(target.target_id, 100 * MIB)
+        counter = world.folder_of(target.target_id) / "memory.oom_control"
+        assert wait_until(lambda: "\noom_kill 1" in counter.read_text())
+        world.remove(target.target_id)
+        self.wait_for(world, target, EventKind.OOM)
+        assert world.source.read(target).oom_kills == 1
+        with pytest.raises(VanishedError):
+            world.source.read(target)
+
+    def test_what_the_kernel_said_of_somebody_else_is_no_kill(self, world: CgroupWorld) -> None:
+        """An OOM of the cgroup above is told to all below it; this one ends later, unharmed."""
+        target, other = self.target(world), self.target(world)
+        world.source.watch([target])
+        world.source.read(target)
+        (Path(world.folder) / "memory.use_hierarchy").write_text("1")
+        above = Path(world.folder) / world.limit_file
+        above.write_text(str(60 * MIB))
+        world.start(other.target_id, HOG, 100 * MIB, 600).wait()
+        self.wait_for(world, target, EventKind.PRESSURE)
+        above.write_text("-1")
+        assert world.source.read(target).oom_kills == 0
+        world.remove(target.target_id)
+        seen = self.wait_for(world, target, EventKind.GONE)
+        time.sleep(0.05)  # a second notice would come now
+        seen.update((event.target_id, event.kind) for event in world.source.events())
+        assert (target.target_id, EventKind.OOM) not in seen
+        with pytest.raises(VanishedError):
+            world.source.read(target)
 
     def test_a_level_of_usage_wakes_the_loop_before_the_limit(self, world: CgroupWorld) -> None:
         """PRESSURE at 85 % of the limit, and again below a limit that has moved."""

@@ -87,7 +87,7 @@ in_scope=""
 [ "$scope" = no ] || in_scope="systemd-run --user --scope --quiet -p Delegate=yes --"
 cat >"$work/image/guest.sh" <<GUEST
 export PATH="$(dirname "$python"):/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin" HOME=/mnt LANG=C.UTF-8
-export PYTHONDONTWRITEBYTECODE=1 PYTHONPATH='$root/src'
+export PYTHONDONTWRITEBYTECODE=1 PYTHONPATH='$root/src' HYPOTHESIS_STORAGE_DIRECTORY=/mnt/hypothesis
 cd '$root'
 echo "guest: Linux \$(uname -r), uid \$(id -u), cgroup v2, \$(cat /sys/fs/cgroup/cgroup.controllers)"
 $in_scope '$python' -m pytest -p no:xdist --basetemp=/mnt/tests --color=no --timeout=900 -m 'not beam' $quoted

@@ -12,6 +12,10 @@ folder=$(dirname "@PYTHON@")
 while [ "$folder" != / ]; do chmod a+x "$folder"; folder=$(dirname "$folder"); done
 rm -f /etc/machine-id && echo 0123456789abcdef0123456789abcdef >/etc/machine-id
 
+# Before version 253 systemd ends the user's whole manager, and the tests with it, when the kernel
+# kills one process anywhere below. Newer ones ship this setting.
+mkdir -p /etc/systemd/system/user@.service.d
+printf '[Service]\nOOMPolicy=continue\n' >/etc/systemd/system/user@.service.d/oom.conf
 cat >/etc/systemd/system/ullage-tests.service <<'UNIT'
 [Unit]
 DefaultDependencies=no

@@ -9,6 +9,7 @@ import json
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -17,21 +18,34 @@ from typing import Any
 import pytest
 
 from ullage.access.docker import DockerApi
-from ullage.access.docker_reading import ContainerCgroups, began_ns
+from ullage.access.docker_reading import ContainerCgroups
 from ullage.actuators.live_docker import LiveDockerActuator
-from ullage.core.errors import AdapterError, DataError, PermanentError, TransientError
+from ullage.control.histories import Histories
+from ullage.control.tracked import Counts, Tick, Tracked
+from ullage.control.views import Collector
+from ullage.core.errors import (
+    AdapterError,
+    DataError,
+    PermanentError,
+    TransientError,
+    VanishedError,
+)
 from ullage.core.serve_settings import ServeSettings
 from ullage.core.service import (
     ChangeResult,
     EventKind,
+    FleetState,
+    HostCapacity,
     LimitChange,
     LiveTarget,
     ServiceSpec,
     TargetKind,
+    TargetState,
     UpdateMode,
 )
 from ullage.core.units import MIB
-from ullage.sources.live_docker import DockerFinder, LiveDockerSource
+from ullage.sources.docker_finder import DockerFinder
+from ullage.sources.live_docker import LiveDockerSource
 from ullage.testing.sandbox_contract import wait_until
 
 ID = "c" * 64
@@ -201,6 +215,38 @@ def test_a_lie_about_usage_is_rejected_counted_and_cuts_nothing(
     assert daemon.updates == []
 
 
+@pytest.mark.parametrize("lie", [stats(usage=-1), stats(usage="12GiB"), b"not json"])
+def test_s2_a_lie_is_poison_for_the_loop_not_a_broken_target(
+    daemon: Daemon, source: LiveDockerSource, lie: Any
+) -> None:
+    """It is counted by its cause, and the decision sees it: no cut for a while."""
+    daemon.answers[f"/containers/{ID}/stats"] = (200, lie)
+    settings, counts = ServeSettings(), Counts()
+    histories = Histories(settings)
+    collector = Collector({TargetKind.DOCKER: source}, histories, settings, counts)
+    tracked = Tracked(
+        target=TARGET,
+        spec=SPEC,
+        state=TargetState(target_id=TARGET.target_id, workload_key="web", instance=STARTED),
+        row=histories.take_row(now()),
+        due_s=0.0,
+    )
+    tick = Tick(
+        number=1,
+        at=now(),
+        mono_s=1.0,
+        fleet=FleetState(),
+        host=HostCapacity(total_bytes=1 << 34, free_bytes=1 << 33),
+        room_bytes=1 << 33,
+        has_lease=True,
+        has_store=True,
+        observe_only=None,
+    )
+    assert collector.collect(tracked, tick) is False
+    assert dict(counts.rejected_readings) == {"poisoned": 1}
+    assert collector.view(tracked, tick).poisoned_count == 1
+
+
 @pytest.mark.parametrize("limit", [-1, "200MiB", 1 << 51, 1.5, None, True])
 def test_a_lie_about_the_limit_is_rejected(
     daemon: Daemon, source: LiveDockerSource, actuator: LiveDockerActuator, limit: Any
@@ -357,22 +403,6 @@ def test_events_come_once_though_the_stream_is_opened_again(
     assert source.read(TARGET).oom_kills == 1
 
 
-def test_a_kill_of_an_earlier_life_is_not_counted_in_the_next(
-    daemon: Daemon, source: LiveDockerSource
-) -> None:
-    daemon.answers["/events"] = stream(event(nano=began_ns(TARGET.instance) - 1), event())
-    source.watch([TARGET])
-    events: list[bool] = []
-
-    def has_come() -> bool:
-        events.extend(one.is_kill for one in source.events())
-        return len(events) == 2
-
-    assert wait_until(has_come)
-    assert events == [True, True]
-    assert source.read(TARGET).oom_kills == 1
-
-
 def test_what_waits_to_be_asked_for_is_bounded(
     daemon: Daemon, source: LiveDockerSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -382,3 +412,64 @@ def test_what_waits_to_be_asked_for_is_bounded(
     assert wait_until(lambda: source.lost_events_count >= 40)
     assert len(source.events()) <= 10
     assert source.read(TARGET).oom_kills == 50
+
+
+ANEW_NS = FIRST_NS + 10**9
+ANEW = "2026-01-01T00:00:01.000000001Z"
+"""The container's next life begins a second after its first OOM kill."""
+GONE_STATE = {"Running": False, "StartedAt": STARTED, "OOMKilled": True, "Pid": 0}
+
+
+def test_s23_an_oom_kill_that_ended_its_container_is_told_once(
+    daemon: Daemon, source: LiveDockerSource
+) -> None:
+    """One last reading: the kill, usage and limit at death. Then the container is gone."""
+    source.watch([TARGET])
+    assert source.read(TARGET).oom_kills == 0
+    daemon.answers["/events"] = stream(event(), event("die", nano=FIRST_NS + 1))
+    daemon.answers[f"/containers/{ID}/json"] = (200, Daemon.container(State=GONE_STATE))
+    assert wait_until(lambda: EventKind.GONE in [one.kind for one in source.events()])
+    last = source.read(TARGET)
+    assert (last.oom_kills, last.limit_bytes, last.usage_bytes) == (1, 200 * MIB, 100 * MIB)
+    assert last.at <= last.known_at
+    with pytest.raises(VanishedError):
+        source.read(TARGET)
+
+
+def test_s23_kills_of_one_life_are_not_those_of_the_next(
+    daemon: Daemon, source: LiveDockerSource
+) -> None:
+    """The id stays over a restart: what came before it is not told of the new life again."""
+    source.watch([TARGET])
+    source.read(TARGET)
+    daemon.answers["/events"] = stream(event(), event("die", nano=FIRST_NS + 1))
+    state = {"Running": True, "StartedAt": ANEW, "Pid": 0}
+    daemon.answers[f"/containers/{ID}/json"] = (200, Daemon.container(State=state))
+    assert wait_until(lambda: EventKind.OOM in [one.kind for one in source.events()])
+    assert source.read(TARGET).oom_kills == 1, "the last words of the first life"
+    anew = replace(TARGET, instance=ANEW)
+    source.watch([anew])
+    assert source.read(anew).oom_kills == 0
+    daemon.answers["/events"] = stream(event(nano=ANEW_NS + 5))
+    assert wait_until(lambda: source.read(anew).oom_kills == 1)
+    with pytest.raises(VanishedError):
+        source.read(TARGET)
+
+
+def test_s23_a_kill_of_the_next_life_heard_of_early_is_not_lost(
+    daemon: Daemon, source: LiveDockerSource
+) -> None:
+    source.watch([TARGET])
+    daemon.answers["/events"] = stream(event(), event(nano=ANEW_NS + 5))
+    state = {"Running": True, "StartedAt": ANEW, "Pid": 0}
+    daemon.answers[f"/containers/{ID}/json"] = (200, Daemon.container(State=state))
+    seen: list[EventKind] = []
+
+    def have_come() -> bool:
+        seen.extend(one.kind for one in source.events())
+        return len(seen) == 2
+
+    assert wait_until(have_come)
+    anew = replace(TARGET, instance=ANEW)
+    source.watch([anew])
+    assert source.read(anew).oom_kills == 1

@@ -58,11 +58,13 @@ def test_a_rescue_does_not_wait_for_the_end_of_a_pass() -> None:
         small.world.add(f"z{number:03d}", kind=V1, limit_bytes=4 * GIB)
     small.run.advance(90)
     controller, now = small.daemon.controller, small.world.clock.now()
-    small.world.leap(small.target.target_id, 9 * GIB)
     read_before = [one.read_count for one in controller.targets()]
     raised_when: list[int] = []
 
     def peek() -> None:
+        if small.target.demand_bytes < 9 * GIB:  # the look after listing: now the readings begin
+            small.world.leap(small.target.target_id, 9 * GIB)
+            return
         small.run.deliver()
         if not raised_when and small.target.limit_bytes == 5 * GIB + 64 * MIB:
             read = [one.read_count for one in controller.targets()]

@@ -11,9 +11,10 @@ is the cgroup's memory.stat, with the names of v1 or v2. DataError for what cann
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ _CACHE_NAMES = (
     ("inactive_file", "active_file"),
 )
 """Of v1, which has both kinds of names, then of v2."""
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
 def usage_and_need(stats: dict[str, Any]) -> tuple[int, int]:
@@ -83,20 +85,22 @@ def started_at_of(container: dict[str, Any]) -> str:
     return started
 
 
-def began_ns(started_at: str) -> int:
-    """Return the moment of a start (see `started_at_of`) in nanoseconds since the epoch.
+def nanoseconds_of(started: str) -> int | None:
+    """Return a moment in the API's words (RFC 3339) since the epoch; None where it is none.
 
-    0 for words that are no moment of UTC: then every OOM kill counts.
+    Events count nanoseconds, and a container can die in the second in which it began.
 
-    >>> began_ns("2026-01-01T00:00:01.5Z") - began_ns("2026-01-01T00:00:00.000000001Z")
-    1499999999
+    >>> nanoseconds_of("2026-01-01T00:00:00.000000001Z")
+    1767225600000000001
     """
-    whole, _, rest = started_at.removesuffix("Z").partition(".")
+    match = _MOMENT.fullmatch(started)
+    if match is None:
+        return None
     try:
-        seconds = datetime.fromisoformat(whole).replace(tzinfo=UTC).timestamp()
-        return int(seconds) * 1_000_000_000 + int((rest or "0")[:9].ljust(9, "0"))
+        whole = datetime.fromisoformat(f"{match[1]}{match[3].replace('Z', '+00:00')}")
     except ValueError:
-        return 0
+        return None
+    return int(whole.timestamp()) * 10**9 + int((match[2] or "").ljust(9, "0"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

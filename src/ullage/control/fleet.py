@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -123,8 +123,12 @@ class Fleet:
 
     # -- listings ------------------------------------------------------------------------------
 
-    def find(self, tick: Tick) -> list[Tracked]:
-        """List all workloads; return the targets that have vanished (no longer tracked)."""
+    def find(self, tick: Tick, *, peek: Callable[[], None]) -> list[Tracked]:
+        """List all workloads; return the targets that have vanished (no longer tracked).
+
+        peek: looks at events before anybody is dropped: who was killed and is gone is read once
+        more by the life that it had (S23).
+        """
         found: dict[str, list[tuple[ServiceSpec, LiveTarget]]] = {}
         failed: set[str] = set()
         for spec in self._specs:
@@ -135,6 +139,7 @@ class Fleet:
                 continue
             for target in listed:
                 found.setdefault(target.target_id, []).append((spec, target))
+        peek()
         self._track(found, tick)
         gone = self._drop_missing(found, failed) + self._never_seen_again(found, failed, tick)
         self._sorted = None

@@ -32,8 +32,6 @@ from ullage.core.service import (
     LimitProposal,
     ModelStep,
     ServeSettings,
-    ServiceOom,
-    TargetEvent,
     TargetState,
 )
 
@@ -83,20 +81,10 @@ class Raising:
             self._begin_instance(tracked)
         return opened_at
 
-    def told(
-        self, tracked: Tracked, event: TargetEvent, tick: Tick, acting_count: int
-    ) -> datetime | None:
-        """Count the OOM kill of an event whose target is gone; see `watch` for the answer."""
-        oom = self._watching.told_oom(tracked, event, tick)
-        return None if oom is None else self._count(tracked, oom, tick, acting_count)
-
     def _count_ooms(self, tracked: Tracked, tick: Tick, acting_count: int) -> datetime | None:
         oom = self._watching.new_ooms(tracked, tick)
-        return None if oom is None else self._count(tracked, oom, tick, acting_count)
-
-    def _count(
-        self, tracked: Tracked, oom: ServiceOom, tick: Tick, acting_count: int
-    ) -> datetime | None:
+        if oom is None:
+            return None
         self._deciding.collector.add_oom(tracked, oom)
         rows, opened_at = self._watching.count_oom(tracked, oom, tick, acting_count)
         self._changes.note(rows, [tracked])

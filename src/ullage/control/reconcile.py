@@ -114,11 +114,11 @@ class Controller:
     def run_once(self, now: datetime, *, peek: Callable[[], None] = _no_peek) -> TickReport:
         """Make one pass over all targets.
 
-        peek: called now and then while targets are read, when `on_events` may be called: a
-        pass over thousands of targets must not keep a rescue waiting.
+        peek: called after listing and now and then while targets are read, when `on_events` may
+        be called: a pass over thousands of targets must not keep a rescue waiting.
         """
         tick = self._begin(now, is_full=True)
-        self._find(tick)
+        self._find(tick, peek=peek)
         self._collect(tick, self._fleet.all(), peek=peek)
         self._settle(tick, self._fleet.all())
         self._watch(tick, self._fleet.all())
@@ -131,16 +131,14 @@ class Controller:
 
     def on_events(self, events: Iterable[TargetEvent], now: datetime) -> None:
         """React at once: look at the targets that events point to, and save whom they endanger."""
-        events = list(events)
         targets = [found for event in events if (found := self._fleet.get(event.target_id))]
         if not targets:
             return
         targets = list({tracked.target.target_id: tracked for tracked in targets}.values())
         tick = self._begin(now, is_full=False)
-        read = self._collect(tick, targets, is_full=False)
+        self._collect(tick, targets, is_full=False)
         self._settle(tick, targets)
         self._watch(tick, targets)
-        self._take_word(tick, [event for event in events if event.target_id not in read])
         self._rescue(tick, targets)
         self._flush(tick)
 
@@ -299,8 +297,8 @@ class Controller:
 
     # -- the steps -----------------------------------------------------------------------------
 
-    def _find(self, tick: Tick) -> None:
-        for gone in self._fleet.find(tick):
+    def _find(self, tick: Tick, *, peek: Callable[[], None] = _no_peek) -> None:
+        for gone in self._fleet.find(tick, peek=peek):
             self._guarded(gone, tick, lambda one: self._bury(one, tick))
         if self._fleet.capped_count:
             self.counts.guard_blocks[str(GuardCode.S19_CAP)] += self._fleet.capped_count
@@ -319,8 +317,7 @@ class Controller:
         *,
         is_full: bool = True,
         peek: Callable[[], None] = _no_peek,
-    ) -> set[str]:
-        """Read targets; return whom a new, sound reading came of."""
+    ) -> None:
         fresh: list[LiveReading] = []
         for number, tracked in enumerate(targets, 1):
             is_new = self._guarded(tracked, tick, lambda one: self._collector.collect(one, tick))
@@ -333,7 +330,6 @@ class Controller:
                 self._parts.store.add_readings(fresh)
         except AdapterError:
             tick.has_store = self._changes.is_store_up = False
-        return {reading.target_id for reading in fresh}
 
     def _settle(self, tick: Tick, targets: Sequence[Tracked]) -> None:
         if not tick.has_lease:
@@ -349,23 +345,6 @@ class Controller:
         for tracked in targets:
             opened_at = self._guarded(
                 tracked, tick, lambda one: self._raising.watch(one, tick, acting_count)
-            )
-            if isinstance(opened_at, datetime):
-                self._breaker_at = opened_at
-
-    def _take_word(self, tick: Tick, events: Sequence[TargetEvent]) -> None:
-        """Count OOM kills that sources vouch for, of targets that can no longer be read."""
-        if not tick.has_lease:
-            return
-        acting_count = self._fleet.acting_count()
-        for event in events:
-            tracked = self._fleet.get(event.target_id)
-            if tracked is None:
-                continue
-            opened_at = self._guarded(
-                tracked,
-                tick,
-                lambda one, e=event: self._raising.told(one, e, tick, acting_count),  # type: ignore[misc]
             )
             if isinstance(opened_at, datetime):
                 self._breaker_at = opened_at

@@ -75,8 +75,6 @@ class Tracked:
     is_ambiguous: bool = False
     is_vanished: bool = False
     seen_kills: int | None = None
-    told_kill_at: datetime | None = None
-    """Of the latest OOM kill that was counted by its event alone."""
     seen_instance: str = ""
     """The life that seen_kills counts."""
     oom_until_s: float = 0.0

@@ -17,7 +17,6 @@ from ullage.core.service import (
     LimitDecision,
     ServeSettings,
     ServiceOom,
-    TargetEvent,
     TargetKind,
     TargetState,
     Watch,
@@ -188,24 +187,6 @@ class Watching:
             at_least_bytes=max(reading.usage_bytes, limit_bytes or 0),
             limit_bytes=limit_bytes,
             kills=reading.oom_kills - seen,
-            attribution=self._whose(tracked, tick),
-        )
-
-    def told_oom(self, tracked: Tracked, event: TargetEvent, tick: Tick) -> ServiceOom | None:
-        """Return the OOM kill that an event vouches for, of a target that cannot be read (S23)."""
-        reading = tracked.reading
-        told_at = tracked.told_kill_at
-        if not event.is_kill or reading is None or (told_at and event.at <= told_at):
-            return None
-        tracked.told_kill_at = event.at
-        return ServiceOom(
-            target_id=tracked.target.target_id,
-            workload_key=tracked.spec.workload_key,
-            instance=tracked.target.instance,
-            at=event.at,
-            at_least_bytes=max(reading.usage_bytes, reading.limit_bytes or 0),
-            limit_bytes=reading.limit_bytes,
-            kills=1,
             attribution=self._whose(tracked, tick),
         )
 

@@ -162,16 +162,11 @@ class LiveReading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetEvent:
-    """What woke the loop: something happened to `target_id`. A hint to read.
-
-    is_kill: the source vouches for one OOM kill at that moment. It is counted by the reading
-    that follows, or by itself where the target cannot be read any more (S23).
-    """
+    """What woke the loop: something happened to `target_id`. A hint to read, not evidence."""
 
     target_id: str
     kind: EventKind
     at: datetime
-    is_kill: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

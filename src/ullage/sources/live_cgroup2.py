@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 from ullage.access import cgroup2 as files
-from ullage.access.folders import CgroupTree, Folder, cannot_read
-from ullage.core.errors import AdapterError, VanishedError
+from ullage.access.folders import CgroupTree, Folder
+from ullage.core.errors import AdapterError
 from ullage.core.service import EventKind, LiveReading, LiveTarget, TargetEvent
 from ullage.sources.cgroup2 import (
     IN_DELETE_SELF,
@@ -23,6 +23,7 @@ from ullage.sources.cgroup2 import (
     unwatch_file,
     watch_file,
 )
+from ullage.sources.watched_cgroups import WatchedCgroups
 
 _NEAR_RATIO = 0.97
 """Need within 3 % of memory.high counts as there: reclaim keeps usage a little below it."""
@@ -42,35 +43,30 @@ class LiveCgroup2Source:
     def __init__(
         self, tree: CgroupTree, *, now: Callable[[], datetime], node_bytes: int | None = None
     ) -> None:
-        self._tree = tree
         self._now = now
         self._node_bytes = node_bytes
         self._fd = open_inotify()
-        self._watched: dict[str, LiveTarget] = {}
-        self._oom_kills: dict[str, int] = {}
+        self._cgroups = WatchedCgroups(tree, now)
         self._watches: dict[str, int] = {}
         self._owners: dict[int, str] = {}
-        self._gone: set[str] = set()
 
     @property
     def unwatched_count(self) -> int:
         """Return for how many watched targets there is no event: only the timer reads them."""
-        return len(self._watched) - len(self._watches)
+        return len(self._cgroups.targets) - len(self._watches)
 
     def read(self, target: LiveTarget) -> LiveReading:
-        """Return the target's memory now.
+        """Return the target's memory now; once more after an OOM kill that has ended it (S23).
 
         VanishedError if it is gone, or another cgroup has its name; PermanentError.
         """
-        at = self._now()
-        with self._open(target) as folder:
-            try:
-                usage_bytes, need_bytes = files.usage_and_need(folder)
-                limits = files.limits_of(folder)
-                oom_kills = files.oom_kills(folder)
-                psi_ratio = files.psi_full_avg10_ratio(folder)
-            except (OSError, ValueError) as error:
-                raise cannot_read(folder.path, error) from error
+        return self._cgroups.read(target, self._reading)
+
+    def _reading(self, target: LiveTarget, folder: Folder, at: datetime) -> LiveReading:
+        usage_bytes, need_bytes = files.usage_and_need(folder)
+        limits = files.limits_of(folder)
+        oom_kills = files.oom_kills(folder)
+        psi_ratio = files.psi_full_avg10_ratio(folder)
         limit_bytes = limits.limit_bytes
         return LiveReading(
             target_id=target.target_id,
@@ -87,14 +83,14 @@ class LiveCgroup2Source:
 
     def watch(self, targets: Sequence[LiveTarget]) -> None:
         """Send events of exactly these targets from now on; of others no more."""
-        wanted = {target.target_id: target for target in targets}
-        for target_id, target in list(self._watched.items()):
-            if wanted.get(target_id) != target:
-                self._forget(target_id)
-        for target_id, target in wanted.items():
-            if target_id not in self._watches and target_id not in self._gone:
-                self._watched[target_id] = target
+        for target_id in self._cgroups.outdated(targets):
+            self._forget(target_id)
+        for target in targets:
+            target_id = target.target_id
+            if target_id not in self._watches and not self._cgroups.is_gone(target_id):
+                self._cgroups.targets[target_id] = target
                 self._subscribe(target)
+        self._cgroups.keep_only_watched()
 
     def wake_fds(self) -> tuple[int, ...]:
         """Return the one descriptor behind which all events are."""
@@ -108,24 +104,17 @@ class LiveCgroup2Source:
         return [
             TargetEvent(target_id=target_id, kind=kind, at=self._now())
             for target_id in woken
-            for kind in self._look(self._watched[target_id])
+            for kind in self._look(self._cgroups.targets[target_id])
         ]
 
     def close(self) -> None:
         """Close the descriptor; that ends every watch."""
-        self._watched.clear()
+        self._cgroups.targets.clear()
         self._watches.clear()
         self._owners.clear()
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-    def _open(self, target: LiveTarget) -> Folder:
-        folder = self._tree.open_to_read(target.target_id.partition(":")[2])
-        if folder.instance != target.instance:
-            with folder:
-                raise VanishedError(f"cgroup {folder.path!a} is another one now")
-        return folder
 
     def _changed(self) -> Iterator[int]:
         """Yield the number of each watch that tells something, as inotify(7) writes them."""
@@ -142,23 +131,17 @@ class LiveCgroup2Source:
 
     def _look(self, target: LiveTarget) -> list[EventKind]:
         """Say what woke us; PRESSURE where the limit was reached and nobody died."""
-        target_id = target.target_id
-        try:
-            with self._open(target) as folder:
-                oom_kills = files.oom_kills(folder)
-        except (AdapterError, OSError, ValueError):
-            self._unwatch(target_id)
-            if target_id in self._gone:
-                return []
-            self._gone.add(target_id)
-            return [EventKind.GONE]
-        before, self._oom_kills[target_id] = self._oom_kills.get(target_id, 0), oom_kills
-        return [EventKind.OOM] if oom_kills > before else [EventKind.PRESSURE]
+        kills = self._cgroups.look(target, files.oom_kills)
+        if kills is None:
+            self._unwatch(target.target_id)
+            return [EventKind.GONE] if self._cgroups.note_gone(target.target_id) else []
+        return [EventKind.OOM] if kills else [EventKind.PRESSURE]
 
     def _subscribe(self, target: LiveTarget) -> None:
+        if self._cgroups.look(target, files.oom_kills) is None:
+            return  # the timer reads it, and says what is wrong
         try:
-            with self._open(target) as folder:
-                self._oom_kills[target.target_id] = files.oom_kills(folder)
+            with self._cgroups.open(target) as folder:
                 # By the open directory, so that no link or other cgroup can come between.
                 file = f"/proc/self/fd/{folder.fd}/memory.events"
                 watch = watch_file(self._fd, file, IN_MODIFY | IN_DELETE_SELF)
@@ -170,9 +153,7 @@ class LiveCgroup2Source:
 
     def _forget(self, target_id: str) -> None:
         self._unwatch(target_id)
-        self._watched.pop(target_id, None)
-        self._oom_kills.pop(target_id, None)
-        self._gone.discard(target_id)
+        self._cgroups.forget(target_id)
 
     def _unwatch(self, target_id: str) -> None:
         watch = self._watches.pop(target_id, None)

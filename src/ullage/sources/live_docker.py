@@ -1,8 +1,8 @@
-"""Finds and reads running Docker containers by label, and wakes the loop for them.
+"""Reads running Docker containers, and wakes the loop for them.
 
 One thread follows the daemon's stream of events and writes to one eventfd. When the stream breaks
 it is opened again, from the moment at which it broke, so that no OOM kill is missed. The API
-has no counter of OOM kills: they are counted from its events.
+has no counter of OOM kills: they are counted from its events, for each life of a container.
 """
 
 from __future__ import annotations
@@ -13,122 +13,35 @@ from collections import deque
 from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 from ullage.access.docker import DockerApi, is_container_id
 from ullage.access.docker_reading import (
     ContainerCgroups,
     Held,
     Place,
-    began_ns,
     held_by_api,
-    labels_of,
+    nanoseconds_of,
     started_at_of,
 )
 from ullage.core.errors import (
     AdapterError,
-    ConfigError,
     DataError,
     PermanentError,
     VanishedError,
 )
-from ullage.core.selectors import docker_label
+from ullage.core.last_words import LastWords
 from ullage.core.service import (
     EventKind,
     LiveReading,
     LiveTarget,
-    ServiceSpec,
     TargetEvent,
     TargetKind,
 )
 
 _MOST_WAITING_EVENTS = 10_000
-_MOST_OOMS = 10_000
-"""OOM kills of one container that are remembered."""
+_KEPT_MOMENTS = 100
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.25, 30.0
 _KINDS = {"oom": EventKind.OOM, "die": EventKind.GONE, "destroy": EventKind.GONE}
-
-
-def own_container_text(proc: str = "/proc") -> str:
-    """Return where the id of the container that Ullage itself runs in would stand."""
-    texts = []
-    for name in ("cgroup", "mountinfo"):
-        try:
-            texts.append(Path(proc, "self", name).read_text(errors="replace"))
-        except OSError:
-            continue  # no /proc: no container either
-    return "\n".join(texts)
-
-
-class DockerFinder:
-    """Implements core.service_ports.TargetFinder.
-
-    own_text: see own_container_text; a container whose id stands in it is never managed.
-    lives: container id -> its start, shared with the source: who is known is not asked again.
-    rejected_count: answers that could not be believed.
-    """
-
-    def __init__(
-        self, api: DockerApi, *, own_text: str, lives: MutableMapping[str, str] | None = None
-    ) -> None:
-        self._api = api
-        self._own_text = own_text
-        self._lives = {} if lives is None else lives
-        self.rejected_count = 0
-
-    def find(self, spec: ServiceSpec) -> list[LiveTarget]:
-        """Return the running containers that have the label, by id; nobody without one (S13).
-
-        The answer is checked, not trusted: only who really has the label is meant.
-        TransientError: the daemon does not answer. PermanentError: it cannot be meant.
-        """
-        if spec.kind is not TargetKind.DOCKER:
-            return []
-        try:
-            label = docker_label(spec.selector)
-            if label is None:
-                return []
-            rows = self._api.containers(f"{label[0]}={label[1]}")
-        except ConfigError as error:
-            raise PermanentError(str(error)) from error
-        except DataError as error:
-            self.rejected_count += 1
-            raise PermanentError(str(error)) from error
-        found = [self._target(row, label, spec) for row in rows]
-        return sorted((one for one in found if one), key=lambda target: target.target_id)
-
-    def _target(
-        self, row: dict[str, Any], label: tuple[str, str], spec: ServiceSpec
-    ) -> LiveTarget | None:
-        container_id, labels = row.get("Id"), row.get("Labels")
-        has_label = isinstance(labels, dict) and labels.get(label[0]) == label[1]
-        if not is_container_id(container_id) or not has_label:
-            self.rejected_count += 1
-            return None
-        if str(container_id) in self._own_text:
-            return None
-        try:
-            instance = self._lives.get(str(container_id)) or self._ask(str(container_id), label)
-        except VanishedError:
-            return None  # ended since it was listed
-        except DataError:
-            self.rejected_count += 1
-            return None
-        return LiveTarget(
-            target_id=f"{TargetKind.DOCKER}:{container_id}",
-            workload_key=spec.workload_key,
-            instance=instance,
-            kind=TargetKind.DOCKER,
-            mode=spec.mode,
-        )
-
-    def _ask(self, container_id: str, label: tuple[str, str]) -> str:
-        container = self._api.container(container_id)
-        if labels_of(container).get(label[0]) != label[1]:
-            raise DataError("docker: the list and the container tell different labels")
-        self._lives[container_id] = started_at_of(container)
-        return self._lives[container_id]
 
 
 class LiveDockerSource:
@@ -158,9 +71,9 @@ class LiveDockerSource:
         self.lost_events_count = 0
         self.broken_streams_count = 0
         self._node_bytes: int | None = None
-        self._watched: frozenset[str] = frozenset()
         self._lock = threading.Lock()
-        self._ooms: dict[str, deque[int]] = {}
+        self._watched: dict[str, _Kills] = {}
+        self._last_words = LastWords()
         self._waiting: deque[TargetEvent] = deque()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._closing = threading.Event()
@@ -170,7 +83,7 @@ class LiveDockerSource:
         self._thread: threading.Thread | None = None
 
     def read(self, target: LiveTarget) -> LiveReading:
-        """Return the container's memory now.
+        """Return the container's memory now; once more after an OOM kill that has ended it (S23).
 
         VanishedError: it has ended or begun anew. TransientError: no answer. DataError: the
         answer cannot be believed (and is counted).
@@ -179,25 +92,33 @@ class LiveDockerSource:
         if not is_container_id(container_id):
             raise PermanentError(f"{target.target_id[:80]!a} is no container")
         at = self._now()
-        held = self._read_known(target)
-        if held is None:
-            held = self._ask(target, container_id)
-        return LiveReading(
+        try:
+            held = self._read_known(target) or self._ask(target, container_id)
+        except VanishedError:
+            kills, latest_at = self._kills_of(target)
+            last = self._last_words.last(target, kills, at=latest_at or at, known_at=self._now())
+            if last is None:
+                raise
+            return last
+        reading = LiveReading(
             target_id=target.target_id,
             at=at,
             known_at=self._now(),
             usage_bytes=held.usage_bytes,
             need_bytes=held.need_bytes,
             limit_bytes=held.limit_bytes,
-            oom_kills=self._ooms_of(target),
+            oom_kills=self._kills_of(target)[0],
             node_bytes=self._node_bytes,
         )
+        return self._last_words.keep(target, reading)
 
-    def _ooms_of(self, target: LiveTarget) -> int:
-        """Return the OOM kills of this life: of one before it, with the same id, none."""
-        since_ns = began_ns(target.instance)
+    def _kills_of(self, target: LiveTarget) -> tuple[int, datetime | None]:
+        """Return the OOM kills of this life, and the moment of the latest."""
         with self._lock:
-            return sum(at_ns >= since_ns for at_ns in self._ooms.get(target.target_id, ()))
+            kills = self._watched.get(target.target_id)
+            if kills is None or kills.instance != target.instance or not kills.count:
+                return 0, None
+            return kills.count, datetime.fromtimestamp(kills.moments_ns[-1] / 1e9, UTC)
 
     def _read_known(self, target: LiveTarget) -> Held | None:
         """Read the cgroup of a life that is known already, without asking the daemon."""
@@ -231,14 +152,26 @@ class LiveDockerSource:
     def watch(self, targets: Sequence[LiveTarget]) -> None:
         """Send events of exactly these containers from now on; of others no more."""
         with self._lock:
-            self._watched = frozenset(target.target_id for target in targets)
-            for target_id in [one for one in self._ooms if one not in self._watched]:
-                del self._ooms[target_id]
+            watched = {target.target_id: self._kills_since(target) for target in targets}
+            self._watched = watched
+        self._last_words.keep_only(watched)
         for target_id in [one for one in self._places if one not in self._watched]:
             del self._places[target_id]
         if self._thread is None and self._watched:
             self._thread = threading.Thread(target=self._follow, name="docker", daemon=True)
             self._thread.start()
+
+    def _kills_since(self, target: LiveTarget) -> _Kills:
+        """Return the kills of the present life: what came before its start is not its own."""
+        known = self._watched.get(target.target_id)
+        if known is not None and known.instance == target.instance:
+            return known
+        kills, began_ns = _Kills(target.instance), nanoseconds_of(target.instance)
+        if known is not None and began_ns is not None:
+            for moment_ns in known.moments_ns:
+                if moment_ns >= began_ns:
+                    kills.add(moment_ns)
+        return kills
 
     def wake_fds(self) -> tuple[int, ...]:
         """Return the eventfd that the thread writes to."""
@@ -293,17 +226,26 @@ class LiveDockerSource:
             self._latest.append(parsed)
             self._since_ns = max(self._since_ns, nano)
             if kind is EventKind.OOM:
-                kept = self._ooms.setdefault(target_id, deque(maxlen=_MOST_OOMS))
-                kept.append(nano)
+                self._watched[target_id].add(nano)
             if len(self._waiting) >= _MOST_WAITING_EVENTS:
                 self._waiting.popleft()
                 self.lost_events_count += 1
             at = datetime.fromtimestamp(nano / 1e9, UTC)
-            is_kill = kind is EventKind.OOM
-            self._waiting.append(
-                TargetEvent(target_id=target_id, kind=kind, at=at, is_kill=is_kill)
-            )
+            self._waiting.append(TargetEvent(target_id=target_id, kind=kind, at=at))
         os.eventfd_write(self._wake_fd, 1)
+
+
+class _Kills:
+    """The OOM kills of one life of a container, with the moments of the latest."""
+
+    def __init__(self, instance: str) -> None:
+        self.instance = instance
+        self.count = 0
+        self.moments_ns: deque[int] = deque(maxlen=_KEPT_MOMENTS)
+
+    def add(self, moment_ns: int) -> None:
+        self.count += 1
+        self.moments_ns.append(moment_ns)
 
 
 def _event_of(event: object) -> tuple[str, EventKind, int] | None:

@@ -280,6 +280,33 @@ class TargetContract:
         assert world.source.read(target).oom_kills >= 1
         assert world.source.read(other).oom_kills == 0
 
+    def test_an_oom_kill_is_told_though_its_target_has_vanished(self, world: TargetWorld) -> None:
+        """S23: one last reading with the kill, the limit at death; then it is gone."""
+        if not self.has_events:
+            pytest.skip("gap declared: events are delivered by somebody else")
+        target = self.target(world, 40 * MIB)
+        world.source.watch([target])
+        before = world.source.read(target)
+        world.fill(target.target_id, 100 * MIB)
+        self.wait_for(world, target, EventKind.OOM)
+        world.remove(target.target_id)
+        last = world.source.read(target)
+        assert (last.target_id, last.limit_bytes) == (target.target_id, 40 * MIB)
+        assert last.oom_kills > before.oom_kills
+        assert before.at <= last.at <= last.known_at
+        with pytest.raises(AdapterError):
+            world.source.read(target)
+
+    def test_who_vanishes_unharmed_has_no_last_words(self, world: TargetWorld) -> None:
+        """Its end is no evidence of need."""
+        target = self.target(world)
+        world.source.watch([target])
+        world.source.read(target)
+        world.remove(target.target_id)
+        world.source.events()
+        with pytest.raises(AdapterError):
+            world.source.read(target)
+
     def test_who_is_watched_no_more_wakes_nobody(self, world: TargetWorld) -> None:
         """`watch` names all of them, every time."""
         if not self.has_events:
