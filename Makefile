@@ -95,7 +95,8 @@ test-cgroup2: setup ## the slow lane: cgroup v2 on a real kernel in QEMU, as roo
 
 .PHONY: test-docker
 test-docker: setup ## the Docker lane: a dockerd of its own (root; fetched on Debian; about two minutes)
-	@tests/docker/run.sh $(CURDIR)/$(BIN)/python tests/contract/test_live_docker.py $(PYTEST_ARGS)
+	@tests/docker/run.sh $(CURDIR)/$(BIN)/python tests/contract/test_live_docker.py \
+		tests/contract/test_controller_on_docker.py $(PYTEST_ARGS)
 
 .PHONY: test-mutants
 test-mutants: setup ## switch each guard of the service loop off: every one must be missed by a test

@@ -2,60 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import time
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from time import monotonic
+from typing import Any
 
 import pytest
-from test_controller_on_cgroups import SETTINGS, Driver
+from live_worlds import DOCKER_SOCKET, NO_DOCKERD, docker_world
 
-from ullage.access import cgroup1, cgroup2
 from ullage.access.docker import DockerApi
-from ullage.access.docker_reading import ContainerCgroups
-from ullage.actuators.live_docker import LiveDockerActuator
-from ullage.core.audit import audit
 from ullage.core.errors import AdapterError, TransientError
-from ullage.core.serve_settings import ServeSettings
 from ullage.core.service import ChangeResult, EventKind, ServiceSpec, TargetKind
 from ullage.core.units import MIB
 from ullage.sources.docker_finder import DockerFinder
-from ullage.sources.live_docker import LiveDockerSource
 from ullage.testing.docker_world import LABEL, DockerWorld
 from ullage.testing.target_contract import TargetContract, change_of
 
-SOCKET = os.environ.get("TEST_DOCKER_SOCKET", "")
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.skipif(not SOCKET, reason="no dockerd of its own: `make test-docker` starts one"),
-]
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
-
-
-def local_cgroups() -> ContainerCgroups:
-    trees = [(cgroup1.memory_tree()[0], False), (cgroup2.memory_tree()[0], True)]
-    return ContainerCgroups([(tree, is_v2) for tree, is_v2 in trees if tree is not None])
+pytestmark = [pytest.mark.real, pytest.mark.skipif(not DOCKER_SOCKET, reason=NO_DOCKERD)]
 
 
 @pytest.fixture(params=["cgroup", "api"])
 def world(request: pytest.FixtureRequest) -> Iterator[DockerWorld]:
-    made = DockerWorld(SOCKET)
-    api = DockerApi(SOCKET, monotonic_s=monotonic)
-    cgroups = local_cgroups() if request.param == "cgroup" else ContainerCgroups([])
-    lives: dict[str, str] = {}
-    made.finder = DockerFinder(api, own_text="", lives=lives)
-    made.source = LiveDockerSource(api, cgroups, now=now, lives=lives)
-    made.actuator = LiveDockerActuator(
-        api, cgroups, selectors=lambda: [made.spec.selector], settings=ServeSettings(), now=now
-    )
-    yield made
-    made.close()
+    with docker_world(is_local=request.param == "cgroup") as made:
+        yield made
 
 
 class TestLiveDocker(TargetContract):
@@ -121,9 +89,69 @@ class TestLiveDocker(TargetContract):
             assert [one.target_id for one in world.finder.find(spec)] == [target_id]
         assert world.finder.find(world.spec) == []
 
+    @pytest.mark.parametrize(
+        "text",
+        ["a\nb", "\r\t", "\x1b[31mred\x07", "\u202eabc", "\x7f", "<b>&amp;", "x" * (1 << 20)],
+        ids=["newline", "tab", "escape", "bidi", "delete", "markup", "megabyte"],
+    )
+    def test_hostile_text_in_labels_harms_nobody(self, world: DockerWorld, text: str) -> None:
+        """Beside ours it is nothing to us; in the place of ours it is somebody else's."""
+        target_id = world.make(100 * MIB, labels={LABEL: world.mark, "note": text, text: "x"})
+        world.make(100 * MIB, labels={LABEL: f"{world.mark}{text}"})
+        (found,) = world.finder.find(world.spec)
+        assert found.target_id == target_id
+        assert found.workload_key == "web"
+        assert world.source.read(found).limit_bytes == 100 * MIB
+        assert world.actuator.apply(change_of(target_id, 100 * MIB, 200 * MIB)).result is (
+            ChangeResult.APPLIED
+        )
+
+    def test_a_container_removed_before_the_update_has_vanished(
+        self, world: DockerWorld, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Between our look and our order."""
+        target = self.target(world)
+        update = DockerApi.update
+
+        def late(api: DockerApi, container_id: str, limits: Mapping[str, int]) -> None:
+            world.remove(target.target_id)
+            update(api, container_id, limits)
+
+        monkeypatch.setattr(DockerApi, "update", late)
+        change = change_of(target.target_id, 200 * MIB, 300 * MIB)
+        assert world.actuator.apply(change).result is ChangeResult.VANISHED
+
+    def test_a_container_removed_after_the_listing_is_not_found(
+        self, world: DockerWorld, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        kept, target_id = world.make(100 * MIB), world.make(100 * MIB)
+        look = DockerApi.container
+
+        def late(api: DockerApi, container_id: str) -> dict[str, Any]:
+            if target_id.endswith(container_id):
+                world.remove(target_id)
+            return look(api, container_id)
+
+        monkeypatch.setattr(DockerApi, "container", late)
+        assert [one.target_id for one in world.finder.find(world.spec)] == [kept]
+
+    def test_memory_and_swap_in_disorder_are_refused_by_the_daemon(
+        self, world: DockerWorld, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The second limit below the first is EINVAL for the kernel, and the daemon knows it."""
+        target = self.target(world)
+        monkeypatch.setattr(
+            "ullage.actuators.live_docker._new_swap_bytes", lambda *limits: 250 * MIB
+        )
+        outcome = world.actuator.apply(change_of(target.target_id, 200 * MIB, 300 * MIB))
+        assert outcome.result is ChangeResult.REFUSED
+        assert "memoryswap" in outcome.words.lower()
+        assert world.inspect(target.target_id)["HostConfig"]["Memory"] == 200 * MIB
+        assert world.source.read(target).limit_bytes == 200 * MIB
+
     def test_our_own_container_is_never_meant(self, world: DockerWorld) -> None:
         target = self.target(world)
-        api = DockerApi(SOCKET, monotonic_s=monotonic)
+        api = DockerApi(DOCKER_SOCKET, monotonic_s=monotonic)
         text = f"12:memory:/docker/{target.target_id[7:]}\n"
         assert DockerFinder(api, own_text=text).find(world.spec) == []
 
@@ -138,31 +166,3 @@ def test_without_a_daemon_it_is_told_and_asked_again_later() -> None:
         waits.append(caught.value.retry_after.total_seconds())
         clock_s[0] += waits[-1]
     assert waits == [1.0, 2.0, 4.0]
-
-
-@pytest.mark.timeout(180)
-def test_a_daemon_that_hangs_harms_nobody_and_is_asked_again(world: DockerWorld) -> None:
-    target_id = world.make(400 * MIB)
-    world.fill(target_id, 60 * MIB)
-    driver = Driver(world)
-    until(lambda: driver.count("cut") >= 1, driver, 60)
-    pid = int(Path(SOCKET).with_name("docker.pid").read_text())
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        before = driver.controller.counts.ticks
-        until(lambda: driver.controller.counts.ticks >= before + 3, driver, 90)
-    finally:
-        os.kill(pid, signal.SIGCONT)
-    assert world.inspect(target_id)["State"]["Running"]
-    cuts = driver.count("cut")
-    until(lambda: driver.count("cut") > cuts, driver, 90)
-    assert world.inspect(target_id)["State"]["OOMKilled"] is False
-    assert audit(driver.disk.records, SETTINGS) == []
-
-
-def until(is_done: Callable[[], bool], driver: Driver, at_most_s: float) -> None:
-    """Drive the controller until something is so; AssertionError where that takes too long."""
-    deadline_s = time.monotonic() + at_most_s
-    while not is_done():
-        driver.step()
-        assert time.monotonic() < deadline_s, driver.controller.counts

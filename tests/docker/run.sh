@@ -35,11 +35,17 @@ if command -v ldd >/dev/null && ldd "$busybox" 2>/dev/null | grep -q '=>'; then
 fi
 
 work=$(mktemp -d /tmp/ullage-docker.XXXXXX)
-daemon=
 stop() {
+	daemon=$(cat "$work/docker.pid" 2>/dev/null || true)  # a test may have started it anew
 	if [ -n "$daemon" ]; then
+		docker -H "unix://$work/docker.sock" ps -aq 2>/dev/null |
+			xargs -r docker -H "unix://$work/docker.sock" rm -f >/dev/null 2>&1 || true
 		kill "$daemon" 2>/dev/null || true
-		wait "$daemon" 2>/dev/null || true
+		tries=0
+		while kill -0 "$daemon" 2>/dev/null && [ "$tries" -lt 200 ]; do
+			tries=$((tries + 1))
+			sleep 0.1
+		done
 	fi
 	grep -F " $work/" /proc/self/mountinfo | awk '{print $5}' | sort -r | while read -r point; do
 		umount "$point" 2>/dev/null || true
@@ -52,9 +58,15 @@ stop() {
 trap stop EXIT
 trap 'exit 130' INT TERM
 
-dockerd --host "unix://$work/docker.sock" --data-root "$work/data" --exec-root "$work/exec" \
+# In a file of its own, so that a test can stop the daemon and start it again; its containers go on.
+cat >"$work/start-dockerd" <<START
+#!/bin/sh
+exec dockerd --host "unix://$work/docker.sock" --data-root "$work/data" --exec-root "$work/exec" \
 	--pidfile "$work/docker.pid" --cgroup-parent "/ullage-docker-$$" --exec-opt native.cgroupdriver=cgroupfs \
-	--storage-driver vfs --iptables=false --ip6tables=false --bridge=none >"$work/log" 2>&1 &
+	--storage-driver vfs --iptables=false --ip6tables=false --bridge=none --live-restore >>"$work/log" 2>&1
+START
+chmod +x "$work/start-dockerd"
+"$work/start-dockerd" &
 daemon=$!
 tries=0
 until docker -H "unix://$work/docker.sock" version >/dev/null 2>&1; do
@@ -73,4 +85,5 @@ ln -s busybox "$work/image/bin/sleep"
 tar -C "$work/image" -c . | docker -H "unix://$work/docker.sock" import - ullage-test >/dev/null
 
 echo "test-docker: $(dockerd --version), API $(docker -H "unix://$work/docker.sock" version -f '{{.Server.APIVersion}}')"
-TEST_DOCKER_SOCKET=$work/docker.sock "$python" -m pytest -p no:xdist "$@"
+TEST_DOCKER_SOCKET=$work/docker.sock TEST_DOCKER_START=$work/start-dockerd TEST_DOCKER_PID=$work/docker.pid \
+	"$python" -m pytest -p no:xdist "$@"

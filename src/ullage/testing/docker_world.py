@@ -42,15 +42,17 @@ class DockerWorld:
         self._processes: dict[str, list[subprocess.Popen[str]]] = {}
 
     def call(self, method: str, path: str, body: object = None) -> Any:
-        """Return the daemon's answer; AssertionError for a refusal."""
+        """Return the daemon's answer; AssertionError for a refusal, OSError where it is down."""
         connection = http.client.HTTPConnection("docker")
         connection.sock = socket.socket(socket.AF_UNIX)
-        connection.sock.connect(self.socket_path)
         text = None if body is None else json.dumps(body)
-        connection.request(method, path, text, {"Content-Type": "application/json"})
-        response = connection.getresponse()
-        answer = response.read()
-        connection.close()
+        try:
+            connection.sock.connect(self.socket_path)
+            connection.request(method, path, text, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            answer = response.read()
+        finally:
+            connection.close()
         assert response.status < 300, (response.status, answer)
         return json.loads(answer) if answer.strip() else None
 
@@ -58,14 +60,17 @@ class DockerWorld:
         self,
         limit_bytes: int | None,
         labels: dict[str, str] | None = None,
+        *,
         command: Sequence[str] = ("/bin/sleep", "1000"),
+        restart: str = "no",
     ) -> str:
-        """Start a container with this limit; return its target_id."""
+        """Start a container with this limit; return its target_id. restart: always, no."""
+        host = {"NetworkMode": "none", "Memory": limit_bytes or 0}
         body = {
             "Image": IMAGE,
             "Cmd": list(command),
             "Labels": {LABEL: self.mark} if labels is None else labels,
-            "HostConfig": {"NetworkMode": "none", "Memory": limit_bytes or 0},
+            "HostConfig": {**host, "RestartPolicy": {"Name": restart}},
         }
         container_id = self.call("POST", "/containers/create", body)["Id"]
         self._made.append(container_id)
