@@ -182,9 +182,7 @@ def test_a_daemon_that_hangs_harms_nobody_and_is_asked_again(world: DockerWorld)
     os.kill(pid, signal.SIGSTOP)
     try:
         ticks = counts.ticks
-        assert drive(driver, lambda: counts.ticks >= ticks + 3), (
-            "a daemon that hangs holds the loop"
-        )
+        assert drive(driver, lambda: counts.ticks >= ticks + 3), "it holds the loop"
     finally:
         os.kill(pid, signal.SIGCONT)
     cuts = driver.count("cut")
