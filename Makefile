@@ -102,6 +102,10 @@ test-docker: setup ## the Docker lane: a dockerd of its own (root; fetched on De
 test-mutants: setup ## switch each guard of the service loop off: every one must be missed by a test
 	@$(BIN)/python tests/mutants/run.py $(ARGS)
 
+.PHONY: test-machine
+test-machine: setup ## the slow lane: 3,000 bad months for the service loop, in virtual time (about two minutes)
+	@ULLAGE_SLOW_TESTS=1 $(BIN)/pytest tests/robustness/test_controller_machine.py -k for_long $(PYTEST_ARGS)
+
 .PHONY: requirements
 requirements: setup ## compile requirements/*.in anew, newest versions, with hashes
 	@$(COMPILE) pyproject.toml --output-file requirements/base.txt

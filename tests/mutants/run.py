@@ -1,7 +1,8 @@
 """Switch each guard off, run the tests, print who noticed (`make test-mutants`).
 
-First the tests by S-number, which stop at the first failure; the state machine (a small number
-of examples) only where none of them notices.
+First the tests that carry its S-number, then all of the service loop's (a name in brackets: it was
+noticed, but by a test of something else), then the contracts, then a small number of examples of
+the state machine.
 """
 
 from __future__ import annotations
@@ -20,17 +21,42 @@ from switch_off import GUARD_NAMES, MUTANTS  # noqa: E402
 
 from ullage.core.live_guards import GUARDS  # noqa: E402
 
-QUICK = ("tests/unit/test_live_guards.py", "tests/unit/test_serve_loop.py")
-AUDIT = ("tests/unit/test_audit.py",)
+QUICK = (
+    "tests/unit/test_live_guards.py",
+    "tests/unit/test_serve_loop.py",
+    "tests/unit/test_serve_machine_finds.py",
+    "tests/unit/test_audit.py",
+)
+CONTRACTS = (
+    "tests/contract/test_simulated_targets.py",
+    "tests/contract/test_service_store.py",
+    "tests/contract/test_live_cgroup1.py",
+)
 MACHINE = ("tests/robustness/test_controller_machine.py",)
 FAILED = re.compile(r"^(?:FAILED|ERROR) \S+::(\w+)", re.MULTILINE)
+NOTHING_SELECTED = 5
+
+
+def own_tests(name: str) -> str:
+    """Return the words by which pytest selects the tests of a mutant's S-numbers; "" = no number.
+
+    >>> own_tests("S17/S20: guard")
+    's17_ or s17- or s20_ or s20-'
+    """
+    numbers = re.findall(r"S(\d+)", name.partition(":")[0])
+    return " or ".join(f"s{number}_ or s{number}-" for number in numbers)
 
 
 def caught_by(name: str) -> str:
-    """Return the first test that fails without `name`; "" = none."""
-    for files in (QUICK, AUDIT, MACHINE):
+    """Return the first test that fails without `name`, of its own number if there is one.
+
+    "" = none; in brackets: a test that is about something else.
+    """
+    own = own_tests(name)
+    stages = [(("-k", own), QUICK)] if own else []
+    for words, files in [*stages, ((), QUICK), ((), CONTRACTS), ((), MACHINE)]:
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "switch_off", *files],
+            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "switch_off", *words, *files],
             cwd=ROOT,
             env={
                 **os.environ,
@@ -43,8 +69,8 @@ def caught_by(name: str) -> str:
         )
         found = FAILED.search(done.stdout)
         if found:
-            return found.group(1)
-        if done.returncode not in (0, 1):
+            return found.group(1) if words or not own else f"({found.group(1)})"
+        if done.returncode not in (0, 1, NOTHING_SELECTED):
             raise SystemExit(f"{name}: pytest itself failed:\n{done.stdout}{done.stderr}")
     return ""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 Patch = Callable[[], None]
@@ -138,6 +139,57 @@ def _trusting(original: Any) -> Any:
     return lambda raw, target_id: raw
 
 
+def _no_cap(original: Any) -> Any:
+    def track(self: Any, found: Any, tick: Any) -> None:
+        self._settings = replace(self._settings, targets_max_count=1_000_000_000)
+        original(self, found, tick)
+
+    return track
+
+
+def _never_down(original: Any) -> Any:
+    def record(self: Any, entries: Any, tracked: Any = (), **given: Any) -> bool:
+        made = bool(original(self, entries, tracked, **given))
+        self.is_store_up = True
+        return made
+
+    return record
+
+
+def _over_at_once(original: Any) -> Any:
+    def begin(self: Any, tracked: Any, decision: Any, tick: Any) -> None:
+        original(self, tracked, decision, tick)
+        tracked.watch_until_s = tick.mono_s
+
+    return begin
+
+
+def _same_life(original: Any) -> Any:
+    def told(self: Any, tracked: Any, kills: int) -> Any:
+        tracked.seen_instance = ""
+        return original(self, tracked, kills)
+
+    return told
+
+
+def _unlisted_is_well(original: Any) -> Any:
+    def observe_only(tracked: Any, tick: Any) -> Any:
+        was, tracked.is_listed = tracked.is_listed, True
+        try:
+            return original(tracked, tick)
+        finally:
+            tracked.is_listed = was
+
+    return observe_only
+
+
+def _patient(original: Any) -> Any:
+    def init(self: Any, parts: Any, settings: Any, *rest: Any) -> None:
+        original(self, parts, replace(settings, policy_at_most=timedelta(days=1)), *rest)
+
+    return init
+
+
 CONTROL = "ullage.control"
 GUARD_NAMES = (
     *("S21", "freeze", "S9", "S17/S20", "S7", "S8", "S4 unlimited", "S18", "S2", "S12", "S16"),
@@ -145,6 +197,12 @@ GUARD_NAMES = (
 )
 MUTANTS: dict[str, Patch] = {
     **{f"{name}: guard": _guard(name) for name in GUARD_NAMES},
+    "S1: the actuator cuts blindly": _method(
+        "ullage.access.cgroup_changes:refusal_of", _returns(None)
+    ),
+    "S1: the simulated actuator cuts blindly": _method(
+        "ullage.simulation.world_ports:refusal_of", _returns(None)
+    ),
     "S2: poisoned numbers come in": _method(f"{CONTROL}.views:clean", _trusting),
     "S2: gaps are not seen": _method(f"{CONTROL}.views:Collector._gap_ratio", _returns(0.0)),
     "S3: rescue obeys every guard": _rescue_obeys_all,
@@ -177,19 +235,44 @@ MUTANTS: dict[str, Patch] = {
     "S11: nothing is given back": _method(f"{CONTROL}.raising:Raising._raise_back", _returns(True)),
     "S11: no quarantine": _method(f"{CONTROL}.watching:Watching._quarantine", _returns([])),
     "S11: silence is calm": _method(f"{CONTROL}.watching:Watching.is_over", _ends_unseen),
+    "S11: a watch is over at once": _method(f"{CONTROL}.watching:Watching.begin", _over_at_once),
+    "S11: quarantines do not get longer": _method(
+        f"{CONTROL}.watching:quarantine_span", lambda original: lambda n, s: original(1, s)
+    ),
+    "S12: kills from before a cut are ours": _method(
+        f"{CONTROL}.watching:Watching._whose",
+        _returns("ullage"),
+    ),
     "S12: the breaker never opens": _method(
         f"{CONTROL}.watching:Watching._is_too_many", _returns(False)
     ),
     "S13: an empty selector means all": _method(f"{CONTROL}.fleet:Fleet._list", _any_selector),
+    "S13: who is no longer listed is acted on": _method(
+        f"{CONTROL}.views:_observe_only", _unlisted_is_well
+    ),
+    "S14: an answer may take its time": _method(f"{CONTROL}.deciding:Deciding.__init__", _patient),
     "S14: every answer is sound": _method(f"{CONTROL}.deciding:is_sound", _returns(True)),
     "S17: acts at once": _method(f"{CONTROL}.reconcile:Controller._take_over", _no_observing),
     "S17: parked tasks stay parked": _method(f"{CONTROL}.fleet:Fleet._release", _returns(None)),
     "S17: nothing is settled": _method(f"{CONTROL}.settling:Settling.settle", _returns(None)),
+    "S18: the store is never down": _method(f"{CONTROL}.changes:Changes.record", _never_down),
+    "S19: targets without a cap": _method(f"{CONTROL}.fleet:Fleet._track", _no_cap),
+    "S19: waiting rows without a cap": _method(
+        f"{CONTROL}.changes:Changes.is_full", lambda original: property(lambda self: False)
+    ),
+    "S20: recorded windows stay where they were": _method(
+        f"{CONTROL}.fleet:Fleet.shift_moments", _returns([])
+    ),
     "S20: jumps are not noticed": _method(
         f"{CONTROL}.reconcile:Controller._look_at_clocks", _returns([])
     ),
     "S22: the original is not stored": _method(
         f"{CONTROL}.changes:Changes.ensure_original", _returns([])
+    ),
+    "S22: undo does nothing": _method(f"{CONTROL}.undoing:Undoing.restore", _returns([])),
+    "S23: a new life goes on counting": _method(f"{CONTROL}.watching:Watching._told", _same_life),
+    "S23: an old picture counts anew": _method(
+        f"{CONTROL}.watching:_KERNEL_COUNTED", lambda original: ()
     ),
     "S23: an OOM kill counts again": _method(
         f"{CONTROL}.watching:Watching.count_oom", _count_again

@@ -10,6 +10,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from serve_machine import ServeMachine
 
 EXAMPLES = int(os.environ.get("ULLAGE_MACHINE_EXAMPLES", "500"))
+LONG_EXAMPLES = int(os.environ.get("ULLAGE_MACHINE_LONG_EXAMPLES", "3000"))
 
 
 def _run(examples: int) -> None:
@@ -29,5 +30,6 @@ def test_nothing_that_may_happen_breaks_the_contract() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_nothing_that_may_happen_breaks_the_contract_for_long() -> None:
-    _run(3000)
+    _run(LONG_EXAMPLES)

@@ -77,20 +77,24 @@ def _tick(rig: Rig) -> int:
     return number
 
 
+STORM_ROUNDS = int(os.environ.get("ULLAGE_STORM_ROUNDS", "5"))
+
+
+@pytest.mark.timeout(120 + 30 * STORM_ROUNDS)
 def test_a_storm_of_kills(rig: Rig) -> None:
-    """kill -9 at any moment, five times: the record holds, nobody waits for ever, no kill."""
+    """kill -9 at any moment, again and again: the record holds, nobody waits for ever, no kill."""
     rig.take(60)
-    for number in range(5):
+    for number in range(STORM_ROUNDS):
         rig.serve()
         wait(lambda: rig.status().get("pid") == rig.daemons[-1].pid, rig.log(number))
-        wait(lambda: _tick(rig) > 8 + 7 * number, "no passes")  # noqa: B023
+        wait(lambda: _tick(rig) > 8 + 7 * (number % 5), "no passes")  # noqa: B023
         rig.take(60 + 20 * (number % 2))
         rig.daemons[-1].kill()
         rig.daemons[-1].wait()
         wait(lambda: rig.control["oom_kill_disable"] == 0, "nobody gave the killer back")
     rig.serve()
     wait(lambda: cut(rig), "no cuts after the storm")
-    assert ended(rig, 5) == 0
+    assert ended(rig, STORM_ROUNDS) == 0
     assert rig.control["oom_kill"] == 0
     proven(rig)
 
@@ -257,63 +261,6 @@ def test_a_full_disk_stops_cuts_and_rescue_goes_on(rig: Rig, small: Path) -> Non
     assert "the store cannot be written" in rig.log()
     assert "the store can be written again" in rig.log()
     assert ended(rig) == 0
-    proven(rig)
-
-
-@pytest.fixture
-def fragile(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield (a file system that turns read-only on an error, the file that makes one)."""
-    image, folder = tmp_path / "image", tmp_path / "fragile"
-    folder.mkdir()
-    with image.open("wb") as file:
-        file.truncate(32 << 20)
-    options = ["-o", "loop,errors=remount-ro"]
-    for command in (
-        ["mkfs.ext4", "-q", str(image)],
-        ["mount", *options, str(image), str(folder)],
-    ):
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-        except FileNotFoundError:
-            pytest.skip(f"{command[0]} is not here")
-        if done.returncode != 0:
-            pytest.skip(f"no file system of our own here: {done.stderr.strip()}")
-    device = os.stat(folder).st_dev
-    name = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve().name
-    trigger = Path("/sys/fs/ext4", name, "trigger_fs_error")
-    try:
-        if not trigger.exists():
-            pytest.skip(f"this kernel has no {trigger}")
-        yield folder, trigger
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
-def test_a_store_that_turns_read_only_stops_cuts_and_rescue_goes_on(
-    rig: Rig, fragile: tuple[Path, Path]
-) -> None:
-    """S18, on a real file system that the kernel makes read-only after an error."""
-    folder, trigger = fragile
-    port = free_port()
-    rig.configure(listen=f"127.0.0.1:{port}")
-    rig.state = folder / "state"
-    rig.take(60)
-    rig.serve()
-    wait(lambda: cut(rig), "no cuts")
-    trigger.write_text("1")
-    wait(lambda: fetch(f"http://127.0.0.1:{port}/readyz")[0] == 503, "readiness stays green")
-    held = rig.limit_mib
-    rig.take(int(held) + 40)
-    assert rig.control["oom_kill"] == 0, "growth inside the envelope goes on"
-    assert rig.limit_mib > held
-    assert ended(rig) == 0
-    assert rig.control["oom_kill_disable"] == 0, "nobody waits for a store for ever"
-    held = rig.limit_mib
-    rig.serve()  # begun on it, it says so and touches nothing
-    wait(lambda: "the store cannot be written" in rig.log(1), "it does not say so")
-    assert fetch(f"http://127.0.0.1:{port}/readyz")[0] == 503
-    assert ended(rig, 1) == 0
-    assert rig.limit_mib == held
     proven(rig)
 
 

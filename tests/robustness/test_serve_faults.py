@@ -127,9 +127,7 @@ def test_a_clock_that_is_set_by_an_hour(rig: Rig, hours: int) -> None:
     wait(lambda: counted(rig, "clock_jumps") == 1, "it does not notice")
     rig.take(int(rig.limit_mib) + 60)
     assert rig.control["oom_kill"] == 0
-    rig.take(60)
-    high = rig.limit_mib
-    wait(lambda: rig.limit_mib < high, f"no cuts after the jump: {rig.status()}")
+    wait(lambda: holds(rig) != ["s20_clock_jump"], f"no decisions after it: {rig.status()}")
     rig.mark.unlink()
     wait(lambda: counted(rig, "clock_jumps") == 2, "it does not notice the way back")
     assert ended(rig) == 0
@@ -246,7 +244,7 @@ def test_a_start_on_a_read_only_store_is_refused_in_a_line(rig: Rig, breakable: 
     held = rig.limit_mib
     _trigger(breakable).write_text("test of ullage")
     code = rig.serve().wait(timeout=60)
-    assert code in (2, 3), rig.log(1)
+    assert code == 1, rig.log(1)
     assert "Traceback" not in rig.log(1)
     assert str(rig.state) in rig.log(1)
     assert rig.limit_mib == held
@@ -274,12 +272,7 @@ def _no_wal(database: Path, wal: Path, old: Path) -> None:
     wal.unlink()
 
 
-def _no_wal_and_flip(database: Path, wal: Path, old: Path) -> None:
-    wal.unlink()
-    _flip(database, wal, old)
-
-
-@pytest.mark.parametrize("damage", [_flip, _truncate, _old_copy, _no_wal, _no_wal_and_flip])
+@pytest.mark.parametrize("damage", [_flip, _truncate, _old_copy, _no_wal])
 def test_a_store_damaged_between_two_tenures_harms_nobody(
     rig: Rig, damage: Callable[[Path, Path, Path], None]
 ) -> None:
@@ -311,7 +304,8 @@ def test_a_store_damaged_between_two_tenures_harms_nobody(
         if damage in (_old_copy, _no_wal):
             proven(rig)
     else:
-        assert daemon.returncode in (2, 3), rig.log(2)
+        assert daemon.returncode == 1, rig.log(2)
+        assert f"{database} is damaged" in rig.log(2)
         assert rig.limit_mib == held
     assert "Traceback" not in rig.log(2)
     assert verified.returncode in (0, 1, 2, 3)
