@@ -224,8 +224,11 @@ class Watching:
         state, limit_bytes, watch = tracked.state, tracked.limit_bytes, tracked.state.watch
         if watch is not None and (limit_bytes or 0) < watch.from_bytes:
             kills = tracked.reading.oom_kills if tracked.reading else 0
-            was_before = watch.instance == tracked.target.instance and kills <= watch.oom_kills
-            return Attribution.ORGANIC if was_before else Attribution.ULLAGE
+            is_ours = kills > watch.oom_kills
+            if watch.instance != tracked.target.instance:
+                # A new life under a limit that somebody else set has nothing to do with the cut.
+                is_ours = limit_bytes in (watch.to_bytes, state.our_limit_bytes)
+            return Attribution.ULLAGE if is_ours else Attribution.ORGANIC
         if limit_bytes is None or state.original_limit_bytes is None:
             return Attribution.ORGANIC
         is_lowered = state.original_limit_bytes < 0 or limit_bytes < state.original_limit_bytes

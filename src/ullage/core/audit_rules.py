@@ -54,6 +54,7 @@ class _Target:
     open_row: Mapping[str, Any] | None = None
     watch_until: datetime | None = None
     watch_from_bytes: int = 0
+    watch_to_bytes: int = 0
     watch_id: str | None = None
     watch_instance: str = ""
     watch_kills: int = 0
@@ -193,6 +194,7 @@ class History:
         if direction is Direction.CUT:
             t.watch_until = at + self._settings.watch
             t.watch_from_bytes, t.watch_id = int(body["old_bytes"]), t.open_id
+            t.watch_to_bytes = int(body["new_bytes"])
             inputs = body["inputs"]
             t.watch_instance, t.watch_kills = inputs["instance"], inputs.get("oom_kills") or 0
 
@@ -351,9 +353,10 @@ class History:
         if int(body["at_least_bytes"]) < int(body["limit_bytes"] or 0):
             yield "s23", "an OOM kill that keeps less than the limit at death"
         is_older = total is not None and key[0] == t.watch_instance and total <= t.watch_kills
-        is_watched = t.watch_until is not None and not is_older
-        is_ours = body["attribution"] == str(Attribution.ULLAGE)
         limit_bytes = int(body["limit_bytes"] or 0)
+        is_elsewhere = key[0] != t.watch_instance and limit_bytes != t.watch_to_bytes
+        is_watched = t.watch_until is not None and not is_older and not is_elsewhere
+        is_ours = body["attribution"] == str(Attribution.ULLAGE)
         if is_watched and limit_bytes < t.watch_from_bytes and not is_ours:
             yield "s12", "an OOM kill within the watch of a cut was not counted as ours"
         if not is_ours:
