@@ -114,3 +114,23 @@ def test_s20_a_jump_before_a_takeover_shortens_no_window(jump_s: float) -> None:
     small.run.advance(40 * 60)
     assert len([one for one in small.run.actuator.written if one.target_id == name]) > writes
     assert audit(small.run.records, settings) == []
+
+
+@pytest.mark.parametrize(("is_edited", "whose"), [(True, "organic"), (False, "ullage")])
+def test_s12_a_kill_in_a_new_life_is_ours_only_at_the_limit_of_our_cut(
+    is_edited: bool, whose: str
+) -> None:
+    """Cut, restart, somebody lowers the limit, and the new life asks for more than that."""
+    small = SmallWorld([V2])
+    small.until_cut()
+    small.daemon.is_paused = True
+    small.world.restart(small.target.target_id)
+    if is_edited:
+        small.world.set_limit(small.target.target_id, GIB)
+    small.world.leap(small.target.target_id, 7 * GIB)
+    small.daemon.is_paused = False
+    small.run._events.clear()
+    small.run.tick()
+    [row] = small.rows(EntryKind.OOM)
+    assert row.entry.body["attribution"] == whose
+    assert audit(small.run.records, small.settings) == []
